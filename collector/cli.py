@@ -1,0 +1,5 @@
+"""The `xray` program."""
+
+
+def main() -> None:
+    raise SystemExit(2)
