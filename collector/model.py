@@ -125,7 +125,7 @@ class Refusal(NamedTuple):
     """A short word for the metric's label: `trace_id`, `span_id`, `not_spans`, `database`."""
     message: str
     """What is wrong and what to do, for the sender's developer."""
-    count: int = 1
+    spans: int = 1
 
 
 class Batch(msgspec.Struct):
