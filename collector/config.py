@@ -135,35 +135,59 @@ def _reason(error: Exception) -> str:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    faults: list[str] = []
-    for name in ("grpc_port", "http_port"):
-        if not 0 <= getattr(settings, name) <= 65535:
-            faults.append(f"{variable(name)}={getattr(settings, name)}: a port lies between 0 and 65535 (0 picks one).")
-    if settings.grpc_port == settings.http_port != 0:
-        faults.append(
+    return [*_ranges(settings), *_pairs(settings)]
+
+
+def _ranges(settings: Settings) -> list[str]:
+    def below(least: int, *names: str) -> list[str]:
+        return [name for name in names if getattr(settings, name) < least]
+
+    ports = [name for name in ("grpc_port", "http_port") if not 0 <= getattr(settings, name) <= 65535]
+    positive = below(
+        1, "workers", "reasoner_concurrency", "reasoner_max_attempts", "reasoner_lease_ms", "max_message_bytes"
+    )
+    natural = below(0, "retention_days", "reasoner_settle_ms", "spool_bytes")
+    return [
+        *(
+            f"{variable(name)}={getattr(settings, name)}: a port lies between 0 and 65535 (0 picks one)."
+            for name in ports
+        ),
+        *(f"{variable(name)}={getattr(settings, name)}: must be 1 or more." for name in positive),
+        *(f"{variable(name)}={getattr(settings, name)}: must be 0 or more." for name in natural),
+    ]
+
+
+def _pairs(settings: Settings) -> list[str]:
+    url = settings.database_url
+    rules = [
+        (
+            settings.grpc_port == settings.http_port != 0,
             f"XRAY_GRPC_PORT and XRAY_HTTP_PORT are both {settings.http_port}: give them different ports "
-            "(4317 and 4318 are the usual ones)."
-        )
-    if not settings.roles:
-        faults.append(f"XRAY_ROLES is empty: name at least one of {', '.join(ROLES)}.")
-    for name in ("workers", "reasoner_concurrency", "reasoner_max_attempts", "max_message_bytes", "max_inflight_bytes"):
-        if getattr(settings, name) < 1:
-            faults.append(f"{variable(name)}={getattr(settings, name)}: must be 1 or more.")
-    for name in ("retention_days", "reasoner_settle_ms", "spool_bytes"):
-        if getattr(settings, name) < 0:
-            faults.append(f"{variable(name)}={getattr(settings, name)}: must be 0 or more.")
-    if settings.max_inflight_bytes < settings.max_message_bytes:
-        faults.append(
-            "XRAY_MAX_INFLIGHT_BYTES is below XRAY_MAX_MESSAGE_BYTES: the largest message could never be taken."
-        )
-    if settings.database_url and not settings.database_url.startswith(("postgresql://", "postgres://")):
-        scheme = settings.database_url.split("://")[0][:20]
-        faults.append(f"XRAY_DATABASE_URL starts with {scheme!r}: it must be postgresql://user@host:port/database.")
-    if bool(settings.tls_cert) != bool(settings.tls_key):
-        faults.append("XRAY_TLS_CERT and XRAY_TLS_KEY belong together: give both, or neither.")
-    if settings.reasoner == "openai" and not (settings.openai_api_key or settings.openai_base_url):
-        faults.append(
+            "(4317 and 4318 are the usual ones).",
+        ),
+        (not settings.roles, f"XRAY_ROLES is empty: name at least one of {', '.join(ROLES)}."),
+        (
+            settings.max_inflight_bytes < settings.max_message_bytes,
+            "XRAY_MAX_INFLIGHT_BYTES is below XRAY_MAX_MESSAGE_BYTES: the largest message could never be taken.",
+        ),
+        (
+            bool(url) and not str(url).startswith(("postgresql://", "postgres://")),
+            f"XRAY_DATABASE_URL starts with {str(url).split(':', 1)[0][:20]!r}: "
+            "it must be postgresql://user@host:port/database.",
+        ),
+        (
+            bool(settings.tls_cert) != bool(settings.tls_key),
+            "XRAY_TLS_CERT and XRAY_TLS_KEY belong together: give both, or neither.",
+        ),
+        (
+            settings.reasoner == "openai" and not (settings.openai_api_key or settings.openai_base_url),
             "XRAY_REASONER=openai needs OPENAI_API_KEY (or OPENAI_BASE_URL for an endpoint without keys): "
-            "set one, or use XRAY_REASONER=rules."
-        )
-    return faults
+            "set one, or use XRAY_REASONER=rules.",
+        ),
+        (
+            not settings.is_loopback and settings.auth != "off",
+            f"XRAY_HOST={settings.host} can be reached from other machines and this version has no API keys yet: "
+            "use 127.0.0.1, or say XRAY_AUTH=off to accept that anyone who reaches the ports can write and read.",
+        ),
+    ]
+    return [message for broken, message in rules if broken]

@@ -12,8 +12,10 @@ import msgspec
 Status = Literal["unset", "ok", "error"]
 
 KINDS = frozenset(
-    "agent llm tool chain retriever embedding reranker guardrail evaluator prompt memory "
-    "http db rpc messaging function other".split()
+    (
+        *("agent", "llm", "tool", "chain", "retriever", "embedding", "reranker", "guardrail", "evaluator", "prompt"),
+        *("memory", "http", "db", "rpc", "messaging", "function", "other"),
+    )
 )
 
 EXECUTION_SPAN = b""
@@ -115,7 +117,7 @@ class OriginRow(NamedTuple):
     scope: str
     """JSON text: {"name", "version", "attributes", "dropped_attributes_count"?, "schema_url"?}."""
     wire: bytes
-    """A ResourceSpans (protobuf) that holds this resource and one ScopeSpans without spans: exact types for OTLP out."""
+    """A ResourceSpans (protobuf): this resource and one ScopeSpans without spans, with exact types for OTLP out."""
 
 
 class Refusal(NamedTuple):

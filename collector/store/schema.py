@@ -86,7 +86,7 @@ executions = Table(
     "executions",
     metadata,
     *_key(),
-    # The step that names the execution: 1 byte (0: it has no parent), 8 bytes start_ns, 8 bytes span id. The least wins.
+    # Which step names the execution: 1 byte (0: no parent), 8 bytes start_ns, 8 bytes span id. The least wins.
     Column("root_order", LargeBinary, nullable=False),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
