@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     cors_origins: tuple[str, ...] = ()
+    ports_file: Path | None = None
+    """Where the ports that were picked are written as JSON, for programs that start X-Ray with port 0."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
