@@ -140,20 +140,34 @@ class Trace:
         draft.status, draft.error = "error", StepError(kind, message)
 
     def parallel(self, branches: list[Callable[[], object]]) -> list[object]:
-        """Runs branches from the same moment; the first failure is raised at the end of the longest."""
+        """Runs branches from the same moment; a failure is raised at the end, or at once and the others cancelled."""
         started, ended, results = self.now_ns, self.now_ns, []
         failure: Failure | None = None
+        failed_at, others = 0, list[Draft]()
         for branch in branches:
-            self.now_ns = started + self.rng.randrange(10**6)
+            self.now_ns, first = started + self.rng.randrange(10**6), len(self.drafts)
             try:
                 results.append(branch())
+                others += self.drafts[first:]
             except Failure as raised:
-                failure = failure or raised
+                failure, failed_at = raised, self.now_ns
             ended = max(ended, self.now_ns)
         self.now_ns = ended
         if failure:
+            if self.rng.random() < 0.6:
+                self._cancel(others, failed_at)
             raise failure
         return results
+
+    def _cancel(self, others: list[Draft], at_ns: int) -> None:
+        """What runs beside a failure is cut off with an error of its own, what would have run later never starts."""
+        for draft in others:
+            if draft.start_ns >= at_ns:
+                self.drafts.remove(draft)
+            elif draft.end_ns > at_ns:
+                draft.end_ns, draft.output, draft.finish = at_ns + self.rng.randrange(1, 3 * MS), None, None
+                self.fail(draft, self.words.pick("cancelled"))
+        self.now_ns = at_ns + 3 * MS
 
     def log(self, draft: Draft, severity: int, body: str) -> None:
         self.records.append(
