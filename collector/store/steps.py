@@ -1,0 +1,49 @@
+"""Reads of one step with everything that came with it."""
+
+import msgspec
+from sqlalchemy import and_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.store.executions import ExecutionRow
+from collector.store.schema import origins, steps
+
+
+class WideStep(msgspec.Struct, frozen=True):
+    """What a step has beside the columns of `Step`: JSON texts as they are stored."""
+
+    attributes: str
+    input: str | None
+    output: str | None
+    input_key: str | None
+    output_key: str | None
+    events: str | None
+    links: str | None
+    resource: str | None
+    scope: str | None
+    status_message: str | None
+    trace_state: str | None
+    flags: int | None
+    wire: bytes | None
+
+
+OF_ORIGIN = ("resource", "scope")
+WIDE_COLUMNS = [(origins if name in OF_ORIGIN else steps).c[name] for name in WideStep.__struct_fields__]
+
+
+async def load_wide_step(conn: AsyncConnection, execution: ExecutionRow, span_id: bytes) -> WideStep | None:
+    """The wide columns of one step; the earliest, where a sender used its span id twice."""
+    origin = and_(origins.c.project_id == steps.c.project_id, origins.c.origin_id == steps.c.origin_id)
+    query = (
+        select(*WIDE_COLUMNS)
+        .select_from(steps.outerjoin(origins, origin))
+        .where(
+            steps.c.project_id == execution.project_id,
+            steps.c.trace_id == execution.trace_id,
+            steps.c.span_id == span_id,
+            steps.c.started_at.between(execution.started_at, execution.ended_at),
+        )
+        .order_by(steps.c.started_at)
+        .limit(1)
+    )
+    row = (await conn.execute(query)).one_or_none()
+    return None if row is None else WideStep(*row)
