@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from collector.mapping.facts import compute
+from collector.mapping.execution_facts import compute
 from collector.mapping.join import join
 from collector.mapping.prices import Price, PriceTable
 from collector.mapping.totals import total
