@@ -1,0 +1,252 @@
+"""One dedicated connection that stores groups of rows: COPY first, the conflict path second."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+
+import asyncpg
+import msgspec
+
+from collector.errors import Unavailable
+from collector.model import ExecutionKey, OriginRow, RecordRow, StepRow
+from collector.store import copying
+from collector.store.conflict import bisect, fault_of
+from collector.store.database import Database
+from collector.store.merge import Merge, Policy, in_key_order, internal_origins, summarise
+
+Row: TypeAlias = StepRow | RecordRow
+
+TRANSACTION_LIMIT_S = 30.0
+CLOSE_LIMIT_S = 1.0
+MOST_TRIES = 8
+CAREFUL_GROUPS = 4
+"""Groups without a duplicate before COPY is tried again: a COPY in vain costs about as much as three careful groups."""
+ORIGINS_KEPT = 20_000
+
+
+class Group(msgspec.Struct):
+    """Rows of several requests that are stored together."""
+
+    steps: list[StepRow]
+    records: list[RecordRow]
+    origins: dict[tuple[int, bytes], OriginRow]
+
+
+class Stored(msgspec.Struct):
+    """What became of a group."""
+
+    steps: int = 0
+    """New ones; the others were stored before."""
+    records: int = 0
+    duplicate_steps: int = 0
+    duplicate_records: int = 0
+    executions: list[ExecutionKey] = []
+    armed: bool = False
+    """True where a gate was armed: the workers may be told."""
+    culprits: list[tuple[Row, Exception]] = []
+    """Rows that the database refuses for good."""
+
+
+class Caution(msgspec.Struct):
+    """Whether COPY is worth trying, for all links: not shortly after a group that held something stored before."""
+
+    groups_left: int = 0
+
+    def note(self, duplicates: int) -> None:
+        self.groups_left = CAREFUL_GROUPS if duplicates else max(0, self.groups_left - 1)
+
+
+class Link:
+    """A connection of the writer. Not connected at first, nor after a loss."""
+
+    def __init__(self, database: Database, policy: Policy, quiet: copying.Quiet, caution: Caution) -> None:
+        self._database = database
+        self._policy = policy
+        self._quiet = quiet
+        self._caution = caution
+        self._connection: asyncpg.Connection | None = None
+        self._origins: dict[tuple[int, bytes], int] = {}
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def connect(self) -> None:
+        """Connect and prepare; raises Unavailable."""
+        await self.close()
+        connection = await self._database.connect()
+        try:
+            await copying.prepare(connection)
+        except Exception as error:
+            connection.terminate()
+            raise Unavailable("The database can't be used just now.") from error
+        self._connection = connection
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed():
+            return
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await connection.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+
+    def drop(self) -> None:
+        """Give the connection up without a word to the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def store(self, group: Group) -> Stored:
+        """Store the group in one transaction (several, where a row is bad), and return when it is committed."""
+        stored = Stored()
+        group = await self._keep_origins(group, stored)
+        in_key_order(group.steps)
+        group.records.sort(key=_record_key)
+        internal = internal_origins(group.origins.values())
+        if group.steps or group.records:
+            await self._store_rows(group, internal, stored)
+        return stored
+
+    async def _store_rows(self, group: Group, internal: frozenset[bytes], stored: Stored) -> None:
+        if not self._caution.groups_left and await self._copy(group, internal, stored):
+            return
+
+        async def insert(rows: Sequence[Row]) -> None:
+            await self._insert_again(rows, internal, stored)
+
+        rows: list[Row] = [*group.steps, *group.records]
+        try:
+            await insert(rows)
+        except Exception as error:
+            if fault_of(error) != "data":
+                raise
+            stored.culprits += await bisect(rows, insert, error)
+        self._caution.note(stored.duplicate_steps + stored.duplicate_records + len(stored.culprits))
+
+    async def _copy(self, group: Group, internal: frozenset[bytes], stored: Stored) -> bool:
+        """The fast way, which proves that every row is new; False where it failed for whatever the rows are."""
+        try:
+            summary = summarise(group.steps, group.records, self._policy, internal)
+            async with self._transaction() as connection:
+                await copying.copy_rows(connection, group.steps, group.records, summary.jobs)
+                merges = await copying.merge_executions(connection, summary)
+                armed = await copying.arm_gates(connection, merges, self._quiet)
+        except Exception as error:
+            if fault_of(error) == "lost":
+                raise
+            return False
+        _count(stored, group.steps, group.records, merges)
+        stored.armed |= armed
+        return True
+
+    async def _insert_again(self, rows: Sequence[Row], internal: frozenset[bytes], stored: Stored) -> None:
+        for attempt in range(MOST_TRIES):
+            try:
+                return await self._insert(rows, internal, stored)
+            except Exception as error:
+                if fault_of(error) != "again":
+                    raise
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - spreads the tries
+        raise Unavailable("The database was too contended for these spans.")
+
+    async def _insert(self, rows: Sequence[Row], internal: frozenset[bytes], stored: Stored) -> None:
+        """The sure way: rows that are there stay as they are, and only new ones count."""
+        steps = [row for row in rows if isinstance(row, StepRow)]
+        records = [row for row in rows if isinstance(row, RecordRow)]
+        armed = False
+        merges: list[Merge] = []
+        async with self._transaction() as connection:
+            new_steps = await copying.insert_new_steps(connection, steps)
+            new_records = await copying.insert_new_records(connection, records)
+            summary = summarise(new_steps, new_records, self._policy, internal)
+            if summary.merges:
+                await copying.insert_jobs(connection, summary.jobs)
+                merges = await copying.merge_executions(connection, summary)
+                armed = await copying.arm_gates(connection, merges, self._quiet)
+        _count(stored, new_steps, new_records, merges)
+        stored.duplicate_steps += len(steps) - len(new_steps)
+        stored.duplicate_records += len(records) - len(new_records)
+        stored.armed |= armed
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = self._connection
+        if connection is None:
+            raise Unavailable("The database can't be used just now.")
+        async with asyncio.timeout(TRANSACTION_LIMIT_S):
+            await connection.execute(copying.BEGIN)
+            try:
+                yield connection
+                status = await connection.execute("COMMIT")
+            except Exception:
+                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await connection.execute("ROLLBACK")
+                raise
+        if status != "COMMIT":
+            raise Unavailable("The database rolled a transaction back.")
+
+    async def _keep_origins(self, group: Group, stored: Stored) -> Group:
+        """Store the resources and scopes not seen this hour, before the transaction and outside of it."""
+        hour = int(asyncio.get_running_loop().time() // 3600)
+        fresh = sorted(
+            (origin for key, origin in group.origins.items() if self._origins.get(key) != hour), key=_origin_key
+        )
+        if not fresh:
+            return group
+        bad = {_origin_key(origin): error for origin, error in await self._insert_origins(fresh)}
+        if len(self._origins) + len(fresh) > ORIGINS_KEPT:
+            self._origins.clear()
+        self._origins.update((_origin_key(origin), hour) for origin in fresh if _origin_key(origin) not in bad)
+        return _without(group, bad, stored) if bad else group
+
+    async def _insert_origins(self, origins: Sequence[OriginRow]) -> list[tuple[OriginRow, Exception]]:
+        connection = self._connection
+        if connection is None:
+            raise Unavailable("The database can't be used just now.")
+
+        async def insert(some: Sequence[OriginRow]) -> None:
+            async with asyncio.timeout(TRANSACTION_LIMIT_S):
+                await copying.keep_origins(connection, some)
+
+        try:
+            await insert(origins)
+        except Exception as error:
+            if fault_of(error) != "data":
+                raise
+            return await bisect(origins, insert, error)
+        return []
+
+
+def _without(group: Group, bad: dict[tuple[int, bytes], Exception], stored: Stored) -> Group:
+    """The group without the rows whose resource or scope can't be stored: those are culprits."""
+
+    def good(rows: Iterable[Row]) -> list[Row]:
+        kept: list[Row] = []
+        for row in rows:
+            error = bad.get((row.project_id, row.origin_id))
+            if error is None:
+                kept.append(row)
+            else:
+                stored.culprits.append((row, error))
+        return kept
+
+    origins = {key: origin for key, origin in group.origins.items() if key not in bad}
+    return Group(good(group.steps), good(group.records), origins)  # type: ignore[arg-type]
+
+
+def _count(stored: Stored, steps: Sequence[StepRow], records: Sequence[RecordRow], merges: Iterable[Merge]) -> None:
+    stored.steps += len(steps)
+    stored.records += len(records)
+    stored.executions += [merge.key for merge in merges]
+
+
+def _record_key(record: RecordRow) -> tuple[int, bytes, bytes, bytes]:
+    return record[:4]
+
+
+def _origin_key(origin: OriginRow) -> tuple[int, bytes]:
+    return origin[:2]
