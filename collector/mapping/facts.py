@@ -6,7 +6,7 @@ import msgspec
 import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.mapping.dialects.dialect import Attributes, Source, TokenKeys, View
+from collector.mapping.dialects.dialect import Attributes, Composed, Source, TokenKeys, View
 from collector.mapping.dialects.plan import Plan, kind_of
 from collector.mapping.dialects.providers import one_spelling
 from collector.mapping.values import MAX_LABEL, Notes, count, json_text, label, number, text_as_json
@@ -27,6 +27,9 @@ class Facts(msgspec.Struct):
     tokens: Tokens
     cost_usd: float | None
     extra: dict[str, Any]
+    errors: tuple[Composed, ...]
+    dialect: str | None
+    view: View
 
 
 def read_facts(plan: Plan, attributes: Attributes, span: Span, notes: Notes) -> Facts:
@@ -44,7 +47,9 @@ def read_facts(plan: Plan, attributes: Attributes, span: Span, notes: Notes) -> 
             extra[field] = orjson.Fragment(value) if field in ("metadata", "outcome") else value
     tokens = _tokens(plan, view) if plan.tokens else NO_TOKENS
     cost = _cost(plan.cost, view) if plan.cost else None
-    return Facts(kind, sent, input_key, answered, output_key, labels, tokens, cost, extra)
+    return Facts(
+        kind, sent, input_key, answered, output_key, labels, tokens, cost, extra, plan.errors, plan.dialect, view
+    )
 
 
 def _plain_kind(span: Span) -> str:
@@ -87,10 +92,7 @@ def _labels(plan: Plan, attributes: Attributes, notes: Notes) -> dict[str, str]:
 
 def _tokens(plan: Plan, view: View) -> Tokens:
     for names in plan.tokens:
-        if isinstance(names, TokenKeys):
-            found = _token_set(names, view)
-        else:
-            found = names.read(view) or NO_TOKENS
+        found = _token_set(names, view) if isinstance(names, TokenKeys) else names.read(view) or NO_TOKENS
         if found.input is not None or found.output is not None:
             return found
     return NO_TOKENS
@@ -100,7 +102,9 @@ def _token_set(names: TokenKeys, view: View) -> Tokens:
     sent, answered = _count(names.input, view), _count(names.output, view)
     cached, written = _count(names.cached, view), _count(names.cache_write, view)
     return whole_input(
-        Tokens(input=sent, output=answered, cached=cached, cache_write=written, reasoning=_count(names.reasoning, view)),
+        Tokens(
+            input=sent, output=answered, cached=cached, cache_write=written, reasoning=_count(names.reasoning, view)
+        ),
         names.exclusive,
     )
 
@@ -129,10 +133,8 @@ def _count(keys: tuple[str, ...], view: View) -> int | None:
 
 def _cost(sources: tuple[Source, ...], view: View) -> float | None:
     for source in sources:
-        if isinstance(source, str):
-            found = number(view.attributes[source], source, view.notes)
-        else:
-            found = source.read(view)
+        key = source if isinstance(source, str) else None
+        found = number(view.attributes[key], key, view.notes) if key else source.read(view)  # type: ignore[union-attr]
         if found is not None and found >= 0:
             return float(found)
     return None

@@ -1,0 +1,61 @@
+"""Log records to rows: content and exceptions that belong to a step, and the activity of agents that only log."""
+
+import hashlib
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from collector.mapping.origins import Origin, read_origin
+from collector.mapping.steps import ProjectOf, project_name
+from collector.mapping.times import MAX_INT64
+from collector.mapping.values import NUL_NOTE, Notes, any_value, clean_json, json_text, label, read_attributes
+from collector.model import Batch, RecordRow
+
+DIGEST_BYTES = 16
+
+
+def map_logs(request: ExportLogsServiceRequest, project_of: ProjectOf) -> Batch:
+    """The rows of a request: each record that names a trace becomes a row of `records`."""
+    batch = Batch(size_bytes=request.ByteSize())
+    for of_resource in request.resource_logs:
+        project_id = project_of(project_name(of_resource.resource))
+        for of_scope in of_resource.scope_logs:
+            urls = (of_resource.schema_url, of_scope.schema_url)
+            origin = read_origin(project_id, of_resource.resource, of_scope.scope, urls)
+            rows = [record_row(record, origin) for record in of_scope.log_records if names_a_trace(record)]
+            if rows:
+                batch.origins[project_id, origin.row.origin_id] = origin.row
+                batch.records.extend(rows)
+    return batch
+
+
+def names_a_trace(record: LogRecord) -> bool:
+    return len(record.trace_id) == 16 and any(record.trace_id)
+
+
+def record_row(record: LogRecord, origin: Origin) -> RecordRow:
+    notes = Notes()
+    attributes = read_attributes(record.attributes, notes)
+    body: Any = any_value(record.body, notes)
+    span_id = record.span_id if len(record.span_id) == 8 and any(record.span_id) else b""
+    texts = [json_text(attributes), json_text(body) if record.HasField("body") else None]
+    cleaned = [None if text is None else clean_json(text) for text in texts]
+    if cleaned != texts:
+        notes.altered(NUL_NOTE)
+    if record.dropped_attributes_count:
+        notes.warn(f"the sender dropped {record.dropped_attributes_count} attributes")
+    name = label(record.event_name or attributes.get("event.name"), "event.name", notes)
+    return RecordRow(
+        project_id=origin.row.project_id,
+        trace_id=record.trace_id,
+        span_id=span_id,
+        record_id=hashlib.blake2b(record.SerializeToString(deterministic=True), digest_size=DIGEST_BYTES).digest(),
+        time_ns=min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INT64),
+        event_name=None if name is None else name.replace("\x00", "\ufffd"),
+        severity=record.severity_number,
+        body=cleaned[1],
+        attributes=cleaned[0] or "{}",
+        origin_id=origin.row.origin_id,
+        warnings=notes.json(),
+    )

@@ -1,0 +1,42 @@
+"""Times of spans as the store can hold them."""
+
+from typing import NamedTuple
+
+from collector.mapping.values import Notes
+from collector.model import POSTGRES_EPOCH_US
+
+MAX_INT64 = 2**63 - 1
+EARLIEST_US = -POSTGRES_EPOCH_US
+"""1970: what a start of 0 means."""
+LATEST_US = 7_258_118_400_000_000 - POSTGRES_EPOCH_US
+"""2200: anything later is no clock, and would make partitions that nobody drops."""
+
+
+class Times(NamedTuple):
+    started_at: int
+    start_ns: int
+    duration_ns: int | None
+
+
+def read_times(start_ns: int, end_ns: int, notes: Notes) -> Times:
+    """The times of a span, with a note where they are not as they should be."""
+    started_at = start_ns // 1000 - POSTGRES_EPOCH_US
+    if 0 < start_ns <= end_ns <= MAX_INT64 and started_at <= LATEST_US:
+        return Times(started_at, start_ns, end_ns - start_ns)
+    duration = _duration(start_ns, end_ns, notes)
+    if start_ns > MAX_INT64 or end_ns > MAX_INT64:
+        notes.altered("a time after the year 2262 was set to it")
+    started_at = min(max(started_at, EARLIEST_US), LATEST_US)
+    return Times(started_at, min(start_ns, MAX_INT64), duration)
+
+
+def _duration(start_ns: int, end_ns: int, notes: Notes) -> int | None:
+    if start_ns == 0:
+        notes.altered("the span has no start time")
+    elif end_ns == 0:
+        notes.altered("the span has no end time")
+    elif end_ns < start_ns:
+        notes.altered("the span ends before it starts")
+    else:
+        return min(end_ns - start_ns, MAX_INT64)
+    return None
