@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, and_, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import ExecutionKey, Facts, Record, Step, StepError, StepExtra, Tokens
@@ -66,6 +66,14 @@ ERROR_COLUMNS = ("error_type", "error_message", "error_stacktrace")
 STEP_COLUMNS = [steps.c[name] for name in (*STEP_FIELDS, *ERROR_COLUMNS, *TOKEN_COLUMNS)]
 RECORD_COLUMNS = [records.c[name] for name in Record.__struct_fields__]
 
+INDEXED_TEXT = 500
+"""Characters of a text that an index of `executions` holds: Postgres refuses index rows over 2.7 KB."""
+SAVED_FIELDS = (
+    *("name", "kind", "service", "execution_id", "session_id", "user_id", "environment", "tags", "models"),
+    *("metadata", "final_outcome", "cost_usd", "prices_at", "root_missing", "plumbing"),
+)
+INDEXED_FIELDS = ("service", "execution_id", "session_id")
+
 
 def is_execution(key: ExecutionKey) -> ColumnElement[bool]:
     return and_(executions.c.project_id == key.project_id, executions.c.trace_id == key.trace_id)
@@ -84,7 +92,7 @@ async def find_execution(conn: AsyncConnection, project_id: int, public_id: str)
     if trace_id is not None and (row := await load_execution(conn, ExecutionKey(project_id, trace_id))):
         return row
     # executions_own_id
-    wanted = and_(executions.c.project_id == project_id, executions.c.execution_id == public_id)
+    wanted = and_(executions.c.project_id == project_id, executions.c.execution_id == public_id[:INDEXED_TEXT])
     query = select(*EXECUTION_COLUMNS).where(wanted).order_by(executions.c.started_at.desc()).limit(1)
     found = (await conn.execute(query)).mappings().one_or_none()
     return None if found is None else execution_row(found)
@@ -149,37 +157,19 @@ async def read_records(conn: AsyncConnection, key: ExecutionKey) -> list[Record]
     return [Record(**row) for row in (await conn.execute(query)).mappings()]
 
 
-SAVE_FACTS = (
-    update(executions)
-    .where(
-        executions.c.project_id == bindparam("key_project_id"),
-        executions.c.trace_id == bindparam("key_trace_id"),
-    )
-    .values(
-        # A step that came since the facts were computed keeps the execution open until the next time.
-        settled=case(
-            (executions.c.revision == bindparam("at_revision"), literal(True)),
-            else_=executions.c.settled,
-        ),
-        root_status=case(
-            (bindparam("facts_status") == "running", executions.c.root_status), else_=bindparam("facts_status")
-        ),
-    )
-)
-SAVED_FIELDS = (
-    *("name", "kind", "service", "execution_id", "session_id", "user_id", "environment", "tags", "models"),
-    *("metadata", "final_outcome", "cost_usd", "prices_at", "root_missing", "plumbing"),
-)
-
-
 async def save_facts(conn: AsyncConnection, key: ExecutionKey, facts: Facts, revision: int) -> None:
-    """Settle: write down what all steps together say, as of `revision` of the execution."""
+    """Settle: write down what all steps together say, as of `revision` of the execution.
+
+    What came since then keeps the execution open until the next time.
+    """
     tokens = facts.tokens or Tokens()
-    values = {name: getattr(facts, name) for name in SAVED_FIELDS}
+    values: dict[str, Any] = {name: getattr(facts, name) for name in SAVED_FIELDS}
+    values |= {name: (values[name] or "")[:INDEXED_TEXT] or None for name in INDEXED_FIELDS}
     values |= {name: getattr(tokens, name.removeprefix("tokens_")) for name in TOKEN_COLUMNS}
     values["warnings"] = msgspec.json.encode(facts.warnings).decode() if facts.warnings else None
-    names = {"key_project_id": key.project_id, "key_trace_id": key.trace_id}
-    await conn.execute(SAVE_FACTS.values(**values), names | {"at_revision": revision, "facts_status": facts.status})
+    values["root_status"] = facts.status
+    values["settled"] = or_(executions.c.settled, executions.c.revision == revision)
+    await conn.execute(update(executions).where(is_execution(key)).values(**values))
 
 
 def execution_row(row: RowMapping) -> ExecutionRow:

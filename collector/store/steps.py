@@ -12,18 +12,16 @@ class WideStep(msgspec.Struct, frozen=True):
     """What a step has beside the columns of `Step`: JSON texts as they are stored."""
 
     attributes: str
-    input: str | None
-    output: str | None
-    input_key: str | None
-    output_key: str | None
-    events: str | None
-    links: str | None
-    resource: str | None
-    scope: str | None
-    status_message: str | None
-    trace_state: str | None
-    flags: int | None
-    wire: bytes | None
+    input: str | None = None
+    output: str | None = None
+    input_key: str | None = None
+    output_key: str | None = None
+    events: str | None = None
+    links: str | None = None
+    resource: str | None = None
+    scope: str | None = None
+    trace_state: str | None = None
+    flags: int | None = None
 
 
 OF_ORIGIN = ("resource", "scope")

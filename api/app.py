@@ -1,0 +1,49 @@
+"""The REST API as Litestar routers, for the application that also carries OTLP over HTTP."""
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from api import executions, health, reasoning, stats, stream
+from api.problems import problem_handlers
+from api.schema_page import SchemaPage
+from api.services import Services
+
+MOST_BODY_BYTES = 1 << 20
+
+
+def create_routers(services: Services) -> list[Router]:
+    """Everything under /api/v1, and health beside it; wire them with `openapi_config` and `problem_handlers`."""
+
+    def given() -> Services:
+        return services
+
+    shared: dict[str, Any] = {
+        "dependencies": {"services": Provide(given, sync_to_thread=False, use_cache=True)},
+        "exception_handlers": problem_handlers(services.telemetry.errors),
+        "request_max_body_size": MOST_BODY_BYTES,
+    }
+    handlers = [
+        *(executions.list_page, executions.show, executions.show_step, executions.remove),
+        *(reasoning.jobs_page, reasoning.show_job),
+        *(stats.steps_page, stats.timeline_page, stream.stream),
+    ]
+    return [
+        Router("/api/v1", route_handlers=handlers, **shared),
+        Router("/", route_handlers=[health.healthz, health.readyz, health.metrics], **shared),
+    ]
+
+
+def openapi_config() -> OpenAPIConfig:
+    """The description at /schema; nothing in it is loaded from another host."""
+    return OpenAPIConfig(
+        title="X-Ray",
+        version=version("xray-collector"),
+        path="/schema",
+        use_handler_docstrings=True,
+        render_plugins=[SchemaPage(), JsonRenderPlugin()],
+    )

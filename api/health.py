@@ -1,0 +1,30 @@
+"""Whether the process lives, whether it can do its work, and its metrics: outside of /api/v1."""
+
+from typing import Any
+
+from litestar import MediaType, Response, get
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from api.schemas import Alive, Readiness
+from api.services import Services
+
+
+@get("/healthz", tags=["health"], sync_to_thread=False)
+def healthz() -> Alive:
+    """The process answers."""
+    return Alive()
+
+
+@get("/readyz", tags=["health"])
+async def readyz(services: Services) -> Response[Readiness]:
+    """200 where every part can do its work, else 503 with what keeps it from that."""
+    parts = await services.ready()
+    is_ready = all(state == "ok" for state in parts.values())
+    return Response(Readiness("ok" if is_ready else "not ready", parts), status_code=200 if is_ready else 503)
+
+
+@get("/metrics", tags=["health"], media_type=MediaType.TEXT)
+async def metrics(services: Services) -> Response[Any]:
+    """Prometheus text."""
+    await services.before_metrics()
+    return Response(services.telemetry.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
