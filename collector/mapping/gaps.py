@@ -17,7 +17,7 @@ def gaps(tree: Tree) -> list[str]:
     found = [
         (missing > 0, f"{many(missing, 'parent span')} did not come: what lies below starts a tree of its own"),
         (roots > 1, f"{roots} spans have no parent: the earliest names the execution"),
-        (tree.looped > 0, f"{many(tree.looped, 'span')} among its own ancestors: the loop is cut at its earliest step"),
+        (tree.looped > 0, f"{many(tree.looped, 'loop')} of parents, cut at the earliest step of each"),
         (dropped > 0, f"{many(dropped, 'step')} lost data to the sender's own limits"),
         (unended > 0, f"{many(unended, 'step')} without a valid end"),
     ]

@@ -74,8 +74,11 @@ def once(records: Iterable[Record]) -> list[Record]:
     return sorted(distinct.values(), key=_order)
 
 
-def _order(record: Record) -> tuple[int, bytes, str, str]:
-    return record.time_ns, record.record_id, record.attributes, record.body or ""
+def _order(record: Record) -> tuple[int, bytes, str, str, str, int]:
+    return (
+        *(record.time_ns, record.record_id),
+        *(record.event_name or "", record.attributes, record.body or "", record.severity),
+    )
 
 
 def _with(step: Step, records: list[Record]) -> Step:

@@ -5,14 +5,16 @@ and an installation that never sees a token does not pay for it. It holds its pr
 """
 
 import bisect
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from collector.errors import Misconfigured
 from collector.model import Step, Tokens
 
 MILLION = 1_000_000
@@ -37,15 +39,21 @@ MAKERS = ("openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-a
 OWN_MACHINES = frozenset({"ollama", "vllm", "llama.cpp", "llamacpp", "lm_studio", "lmstudio", "llamafile", "local"})
 
 
+Rate = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """US dollars for a million tokens; a rate left out is the one of plain input (or output) tokens."""
 
-    input: float = 0.0
-    output: float = 0.0
-    cached: float | None = None
-    cache_write: float | None = None
-    cache_write_1h: float | None = None
-    reasoning: float | None = None
+    input: Rate = 0.0
+    output: Rate = 0.0
+    cached: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    reasoning: Rate | None = None
+
+
+RATE_NAMES = tuple(Rates.__struct_fields__)
 
 
 class Price(NamedTuple):
@@ -120,6 +128,36 @@ class PriceTable:
             self._days = _days_of_change()
         place = bisect.bisect_right(self._days, day)
         return self._days[place - 1] if place else None
+
+
+def read_rates(text: str, name: str) -> tuple[dict[str, Rates], date | None]:
+    """Rates of one's own from the text of a file `name` (TOML or JSON): model -> rates, and the `date` of the prices.
+
+    Raises Misconfigured with every fault at once.
+    """
+    try:
+        held = tomllib.loads(text) if name.endswith(".toml") else msgspec.json.decode(text)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise Misconfigured(f"{name} is not valid {'TOML' if name.endswith('.toml') else 'JSON'}: {error}") from None
+    if not isinstance(held, dict):
+        raise Misconfigured(f"{name} must be an object of models and their rates")
+    faults: list[str] = []
+    rates = {model: _read(Rates, each, f"{name}, {model}", faults) for model, each in held.items() if model != "date"}
+    dated = _read(date, held["date"], f"{name}, date", faults) if "date" in held else None
+    if faults:
+        raise Misconfigured(faults)
+    return {model: each for model, each in rates.items() if each is not None}, dated
+
+
+T = TypeVar("T")
+
+
+def _read(wanted: type[T], value: Any, place: str, faults: list[str]) -> T | None:
+    try:
+        return msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:
+        faults.append(f"{place}: {error}. Rates are US dollars for a million tokens: {', '.join(RATE_NAMES)}.")
+        return None
 
 
 def _circumstances(step: Step) -> dict[str, str] | None:
