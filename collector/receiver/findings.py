@@ -1,0 +1,38 @@
+"""What decoding found out about a request besides its data: what was altered, and what could not be kept."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from collector.model import Refusal
+
+MAX_VALUE_DEPTH = 40
+"""Arrays and maps nested deeper than this become their JSON text: protobuf's parser ends at about 48."""
+
+BAD_TEXT = "characters that are not valid UTF-8 were replaced by U+FFFD"
+TOO_DEEP = f"a value nested more than {MAX_VALUE_DEPTH} levels deep was replaced by its JSON text"
+LOGS_AS_SPANS = (
+    "this looks like OTLP logs: send log records to /v1/logs (or LogsService/Export), and spans to /v1/traces"
+)
+
+
+class Notes(list[str]):
+    """What was altered in the part that is being read, and how deep in a value the reader is."""
+
+    depth: int = 0
+
+
+class Findings(msgspec.Struct):
+    repairs: dict[bytes, list[str]] = {}
+    """Warnings by span id."""
+    refusals: list[Refusal] = []
+
+    def repaired(self, span_id: bytes, *notes: Iterable[str]) -> None:
+        """Keeps the notes about a span; each text once."""
+        texts = dict.fromkeys(text for part in notes for text in part)
+        if texts:
+            known = self.repairs.setdefault(span_id, [])
+            known += [text for text in texts if text not in known]
+
+    def refuse(self, reason: str, message: str, items: int = 1) -> None:
+        self.refusals.append(Refusal(reason, message, items))

@@ -1,0 +1,18 @@
+"""How the requests of a signal are nested: resources hold scopes, scopes hold items (spans or log records)."""
+
+from typing import Any, NamedTuple
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class Shape(NamedTuple):
+    request: Any
+    resources: str
+    scopes: str
+    items: str
+
+
+TRACES = Shape(ExportTraceServiceRequest, "resource_spans", "scope_spans", "spans")
+LOGS = Shape(ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records")
+SHAPES = (TRACES, LOGS)
