@@ -7,6 +7,8 @@ import orjson
 
 from collector.model import EXECUTION_SPAN, Explanation, RootCause, Step
 from collector.reasoning.case import Case
+from collector.reasoning.cause import find
+from collector.reasoning.evidence import Evidence, gather
 
 STEPS_AT_ONCE = 50
 """About as many steps as are explained in 5 ms; more leave the event loop."""
@@ -23,9 +25,10 @@ class Rules:
 
 def explain(case: Case) -> list[Explanation]:
     """One explanation for each due step, and one for the execution where it is due."""
+    evidence = gather(case)
     explained = [_step(step) for step in case.steps if step.span_id in case.due]
     if EXECUTION_SPAN in case.due:
-        explained.append(_execution(case))
+        explained.append(_execution(evidence))
     return explained
 
 
@@ -38,13 +41,14 @@ def _step(step: Step) -> Explanation:
     return Explanation(span_id=step.span_id, text=text, facts=msgspec.Raw(orjson.dumps(facts)))
 
 
-def _execution(case: Case) -> Explanation:
+def _execution(evidence: Evidence) -> Explanation:
+    case = evidence.case
     failed = [step for step in case.steps if step.error]
     text = f"{case.facts.name} made {len(case.steps)} steps and ended with status {case.facts.status}."
-    cause = None
-    if failed:
-        first = min(failed, key=lambda step: step.start_ns + (step.duration_ns or 0))
+    found, cause = find(evidence), None
+    if found:
+        first = case.steps[found.position]
         text += f" It went wrong first in {first.name}."
-        cause = RootCause(span_id=first.span_id.hex(), confidence=0.5, evidence=[f"{first.name} failed first."])
+        cause = RootCause(span_id=first.span_id.hex(), confidence=found.confidence, evidence=found.because)
     facts = {"steps": len(case.steps), "errors": len(failed)}
     return Explanation(span_id=EXECUTION_SPAN, text=text, facts=msgspec.Raw(orjson.dumps(facts)), root_cause=cause)

@@ -1,7 +1,7 @@
 """What simulated programs do: call a model or a tool, retrieve, query, run a stage, retry; each can carry the fault."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import orjson
@@ -31,7 +31,15 @@ class Reply(NamedTuple):
 
 
 def model(trace: Trace, use: str, turns: list[Turn], wanted: Turn) -> Reply:
-    """One model call; `use` is choose, answer or json, `wanted` what a faultless model says."""
+    """One model call, maybe wrapped; `use` is choose, answer or json, `wanted` what a faultless model says."""
+    with wrapper(trace, "call_model") as around:
+        reply = _model(trace, use, turns, wanted)
+        if around and reply.draft:
+            around.input, around.output = reply.draft.input, reply.draft.output
+    return reply
+
+
+def _model(trace: Trace, use: str, turns: list[Turn], wanted: Turn) -> Reply:
     style = trace.style
     name = {"openai": "openai.chat", "langchain": "ChatOpenAI"}.get(style.dialect, f"chat {trace.model}")
     with trace.step(name, "llm", model=trace.model, span_kind=3) as draft:
@@ -132,8 +140,26 @@ def _hang(trace: Trace, draft: Draft, inner: Draft) -> None:
     raise failure
 
 
+@contextmanager
+def wrapper(trace: Trace, name: str) -> Iterator[Draft | None]:
+    """A framework's own step around a call, where it makes such steps."""
+    if not trace.style.wrapped:
+        yield None
+        return
+    with trace.step(name, "chain") as draft:
+        yield draft
+
+
 def tool(trace: Trace, call: Call) -> Result:
-    """One tool call; returns its result as the model sees it."""
+    """One tool call, maybe wrapped; returns its result as the model sees it."""
+    with wrapper(trace, "tools") as around:
+        result, draft = _tool(trace, call)
+        if around:
+            around.input, around.output = draft.input, {"messages": [{"role": "tool", "content": result.text}]}
+    return result
+
+
+def _tool(trace: Trace, call: Call) -> tuple[Result, Draft]:
     name = call.name if trace.style.dialect in ("plain", "langchain") else f"execute_tool {call.name}"
     with trace.step(name, "tool", tool=call.name, input=dict(call.arguments)) as draft:
         fault = trace.arrive("tool")
@@ -145,11 +171,23 @@ def tool(trace: Trace, call: Call) -> Result:
         if fault == "log_only":
             text = trace.rng.choice(["[]", "{}", "null", text])
         draft.output = tool_output(trace.style.dialect, text, failed=failed)
-        return Result(text, failed or fault == "log_only")
+        return Result(text, failed or fault == "log_only"), draft
 
 
 def retrieve(trace: Trace, query: str) -> Result:
-    """A search over documents; maybe with an embedding of the query before it."""
+    """A search over documents; maybe wrapped, maybe beside another one that finds nothing."""
+    if trace.rng.random() < trace.style.noise:
+        with trace.step("search_archive", "retriever", input=query) as draft:
+            trace.wait(20)
+            draft.output = []
+    with wrapper(trace, "retrieve_documents") as around:
+        result, draft = _retrieve(trace, query)
+        if around:
+            around.input, around.output = query, draft.output
+    return result
+
+
+def _retrieve(trace: Trace, query: str) -> tuple[Result, Draft]:
     rng = trace.rng
     with trace.step(
         rng.choice(["retrieve", "vector_search", "VectorStoreRetriever"]), "retriever", input=query
@@ -168,7 +206,7 @@ def retrieve(trace: Trace, query: str) -> Result:
             {"id": f"doc-{n}", "content": f"{query} … part {n}", "score": round(rng.random(), 3)} for n in range(count)
         ]
         draft.output = rng.choice([found, {"documents": found}, {"matches": found, "took_ms": 12}])
-        return Result(orjson.dumps(found).decode(), count == 0, count)
+        return Result(orjson.dumps(found).decode(), count == 0, count), draft
 
 
 def query(trace: Trace, sql: str) -> Result:

@@ -40,6 +40,12 @@ class Style(msgspec.Struct):
     calls_shown: bool
     """Whether the HTTP call under a model or a tool is a step of its own."""
     noise: float
+    wrapped: bool
+    """Whether a framework puts a step of its own around each call, which repeats what went in and came out."""
+    loses: int
+    """How many steps never arrived."""
+    skew_ms: float
+    """How far the clocks of the other services are off."""
 
 
 class Draft(msgspec.Struct):
@@ -86,11 +92,14 @@ class Trace:
         rng = self.rng
         return Style(
             dialect=rng.choice(["otel", "openai", "messages", "plain", "langchain", "anthropic"]),
-            content=rng.random() < 0.95,
+            content=rng.random() < 0.9,
             wrappers_fail=rng.random() < 0.8,
             good_status=rng.choice(["ok", "unset", "unset"]),
             calls_shown=rng.random() < 0.4,
             noise=rng.choice([0.0, 0.1, 0.3]),
+            wrapped=rng.random() < 0.3,
+            loses=rng.choice([0, 0, 0, 1, 2]),
+            skew_ms=rng.choice([0, 0, 0, rng.uniform(-40, 40)]),
         )
 
     def arrive(self, operation: str) -> str | None:
@@ -193,12 +202,36 @@ class Trace:
                 pass
         if rng.random() < self.style.noise and self.stack:
             self.log(self.stack[-1], 13, self.words.pick("log_warning"))
+        self._harmless()
         if rng.random() < self.style.noise:
             with self.step("load_prompt", "prompt", output="You are a helpful assistant."):
                 self.wait(0.5)
 
+    def _harmless(self) -> None:
+        """What looks like a fault and is none."""
+        if self.stack and self.rng.random() < self.style.noise * 0.4:
+            self.log(self.stack[-1], 17, self.words.pick("harmless_log"))
+        if self.rng.random() < self.style.noise * 0.5:
+            with self.step("self_check", self.rng.choice(["function", "tool"])) as draft:
+                self.wait(3)
+                draft.output = self.words.pick("harmless_result")
+
     def steps(self) -> list[Step]:
-        return [finished(draft, self.style) for draft in sorted(self.drafts, key=lambda d: (d.start_ns, d.span_id))]
+        """The steps as they arrived: some lost, the clocks of other services off."""
+        drafts = self._arrived()
+        home = drafts[0].service
+        for draft in drafts:
+            if draft.service != home:
+                draft.start_ns += int(self.style.skew_ms * MS)
+                draft.end_ns += int(self.style.skew_ms * MS)
+        self.style.skew_ms = 0
+        return [finished(draft, self.style) for draft in sorted(drafts, key=lambda d: (d.start_ns, d.span_id))]
+
+    def _arrived(self) -> list[Draft]:
+        spared = {self.drafts[0].span_id, *self.truth}
+        losable = [draft.span_id for draft in self.drafts if draft.span_id not in spared]
+        lost = set(losable[: 0 if len(losable) < 5 else self.style.loses * 3 : 3])
+        return [draft for draft in self.drafts if draft.span_id not in lost]
 
 
 def finished(draft: Draft, style: Style) -> Step:

@@ -173,6 +173,16 @@ POOLS: dict[str, Pool] = {
     "log_warning": Pool(
         ("slow response from cache", "deprecated parameter used"), ("queue length above 80%",), ("clock drift of 3 ms",)
     ),
+    "harmless_log": Pool(
+        ("failed to export 12 spans, will retry in 5s", "metrics push failed: connection reset"),
+        ("could not refresh feature flags, keeping the last ones",),
+        ("stats socket closed by peer, reconnecting", "license check skipped: server did not answer"),
+    ),
+    "harmless_result": Pool(
+        ('{"checked": 14, "errors": [], "warnings": 1}', "0 errors, 2 warnings"),
+        ("No failures found in 31 checks.",),
+        ('{"healthy": true, "error_rate": 0.0, "error": null}', "Last error: none"),
+    ),
     "cleanup_error": Pool(
         ("OSError: failed to flush metrics",),
         ("RuntimeError: rollback failed",),

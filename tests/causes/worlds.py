@@ -45,6 +45,8 @@ def _tool_rounds(trace: Trace, turns: list[Turn]) -> bool:
         if looping:
             _loop(trace, turns, call)
             return True
+        if trace.rng.random() < trace.style.noise * 0.6:
+            _corrected(trace, turns, call)
         reply = model(trace, "choose", turns, Turn("assistant", "", [call]))
         result = _wrong(trace, reply) if reply.bad else _called(trace, reply)
         bad = bad or result.bad
@@ -52,6 +54,20 @@ def _tool_rounds(trace: Trace, turns: list[Turn]) -> bool:
     if trace.rng.random() < 0.4:
         _empty_on_purpose(trace, turns)
     return bad
+
+
+def _corrected(trace: Trace, turns: list[Turn], call: Call) -> None:
+    """The model calls the tool badly first; it is told so, and will do better."""
+    tried = Call(call.name, {"q": "?"})
+    model(trace, "choose", turns, Turn("assistant", "", [tried]))
+    complaint = trace.words.pick("bad_arguments").replace("{tool}", call.name)
+    with trace.step(f"execute_tool {call.name}", "tool", tool=call.name, input=dict(tried.arguments)) as draft:
+        trace.wait(3)
+        if trace.rng.random() < 0.5:
+            trace.fail(draft, complaint)
+        else:
+            draft.output = complaint
+    turns += [Turn("assistant", "", [tried]), Turn("tool", complaint)]
 
 
 def _called(trace: Trace, reply: Reply) -> Result:
