@@ -7,6 +7,7 @@ promise of a Postgres: fsync and synchronous_commit stay on.
 import asyncio
 import fcntl
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -14,21 +15,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+import structlog
+
 from collector.errors import Misconfigured
 from collector.store import predecessors
-from collector.store.places import Account, Places, account_for, as_seen, own_folder, programs
+from collector.store.places import Account, Places, as_seen, own_folder
+from collector.store.programs import find_programs
 
 USER = "xray"
 DATABASE = "postgres"
 LAUNCHER = Path(__file__).with_name("launch.py")
-LOG_LIMIT_BYTES = 4 << 20
-START_LIMIT_S = 300.0  # a crash recovery writes again what the log holds
+START_LIMIT_S = 300.0  # a recovery after a crash does again what the log holds
 STOP_LIMIT_S = 60.0
+RESTART_DELAY_S = 2.0
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -39,6 +43,7 @@ SETTINGS: Mapping[str, str] = {
     "io_method": "sync",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "10min",
+    # No standby reads this log.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
@@ -48,7 +53,7 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # No statements, no details: they would carry what senders wrote into the log.
+    # No statements and no details: they would carry what senders wrote into the log.
     "log_min_messages": "log",
     "log_error_verbosity": "terse",
     "log_checkpoints": "off",
@@ -57,13 +62,14 @@ SETTINGS: Mapping[str, str] = {
 
 
 class EmbeddedPostgres:
-    """Start and stop are safe in any order and any number of times; `start` must be called from the main thread."""
+    """Start and stop in any order and any number of times; `start` only from the main thread."""
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         self._data_dir = data_dir.absolute()
         self._settings = {**SETTINGS, **(settings or {})}
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -75,75 +81,147 @@ class EmbeddedPostgres:
         Raises Misconfigured where the folder is in use, can't be written, or the server does not come up.
         """
         if threading.current_thread() is not threading.main_thread():
-            # The server gets its signal when the *thread* ends that started it.
+            # The kernel ends the server with the *thread* that started it.
             raise RuntimeError("The embedded Postgres is started from the main thread.")
-        places = self._claim_folder()
-        try:
-            await self._run(places)
-        except BaseException:
-            await self.stop()
-            raise
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(places.socket_dir))}"
+        if self._lock is None:
+            self._lock = _lock_folder(self._data_dir)
+            try:
+                await self._start(Places.below(self._data_dir))
+            except BaseException:
+                await self.stop()
+                raise
+        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(Places.below(self._data_dir).socket_dir))}"
 
     async def stop(self) -> None:
         """End the server (SIGINT: open transactions are rolled back, the rest is on disk) and free the folder."""
-        process, self._process = self._process, None
-        if process is not None:
-            for step, limit_s in ((signal.SIGINT, STOP_LIMIT_S), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
-                if process.poll() is None:
-                    process.send_signal(step)
-                    await _until(lambda: process.poll() is not None, limit_s)
+        if self._guard is not None:
+            self._guard.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._guard
+            self._guard = None
+        if self._process is not None:
+            await _end(self._process)
+            self._process = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    def _claim_folder(self) -> Places:
-        try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (self._data_dir / "lock").open("a+", encoding="ascii")
-        except OSError as error:
-            raise Misconfigured(
-                f"The data folder {self._data_dir} can't be written ({error.strerror}). "
-                "Make it writable, or name another one with --data-dir or XRAY_DATA_DIR."
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().strip()
-            lock.close()
-            raise Misconfigured(
-                f"Another X-Ray{f' (process {holder})' if holder else ''} uses the data folder {self._data_dir}. "
-                "Stop it, name another folder with --data-dir or XRAY_DATA_DIR, or share one XRAY_DATABASE_URL."
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
-        return Places(self._data_dir, account_for(Places(self._data_dir, Account(0, 0)).cluster))
-
-    async def _run(self, places: Places) -> None:
-        binaries = await asyncio.to_thread(programs, places.account)
+    async def _start(self, places: Places) -> None:
+        name = _own_name()
+        binaries = await asyncio.to_thread(find_programs, places.account)
         await predecessors.retire(places.cluster)
         try:
             if not (places.cluster / "PG_VERSION").exists():
                 await _make_cluster(binaries, places)
-            _write_access_rules(places)
-            places.socket_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            own_folder(places.socket_dir, places.account)
-            self._process = self._launch(binaries, places)
+            _write_access_rules(places.cluster, name)
+            places.make_socket_dir()
         except OSError as error:
-            raise Misconfigured(f"The embedded Postgres can't use {self._data_dir}: {error}.") from error
-        await _ready(self._process, places)
+            raise Misconfigured(
+                f"The embedded Postgres can't use {self._data_dir}: {error}. Start X-Ray as the folder's owner, "
+                "or name another folder with --data-dir or XRAY_DATA_DIR."
+            ) from error
+        await self._run(binaries, places)
+        self._guard = asyncio.create_task(self._keep_running(binaries, places))
 
-    def _launch(self, binaries: Path, places: Places) -> subprocess.Popen[bytes]:
+    async def _run(self, binaries: Path, places: Places) -> None:
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with ExitStack() as stack:
             cluster, data_descriptors = stack.enter_context(as_seen(places.cluster, places.account))
             sockets, socket_descriptors = stack.enter_context(as_seen(places.socket_dir, places.account))
-            log = stack.enter_context(_open_log(places.log_file))
-            command = [str(binaries / "postgres"), "-D", cluster, "-k", sockets, *options]
-            return _spawn(command, places.account, log, data_descriptors + socket_descriptors)
+            log = stack.enter_context(places.open_log())
+            quoted = sockets.replace('"', '""')
+            command = [str(binaries / "postgres"), "-D", cluster, "-c", f'unix_socket_directories="{quoted}"', *options]
+            self._process = _spawn(command, places.account, log, data_descriptors + socket_descriptors)
+        await _ready(self._process, places)
+
+    async def _keep_running(self, binaries: Path, places: Places) -> None:
+        """Start the server again when it ends by itself (out of memory, a stray signal)."""
+        log = structlog.get_logger()
+        while self._process is not None:
+            await _until(self._has_ended, float("inf"), pause_s=0.1)
+            log.error("embedded_postgres_ended", exit_code=self._process.returncode)
+            try:
+                await predecessors.retire(places.cluster)
+                await self._run(binaries, places)
+                log.info("embedded_postgres_started_again", pid=self.pid)
+            except (Misconfigured, OSError) as error:
+                log.error("embedded_postgres_failed", reason=str(error))  # noqa: TRY400 - the reason says it all
+                await asyncio.sleep(RESTART_DELAY_S)
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+
+def _lock_folder(data_dir: Path) -> IO[str]:
+    """Make the data folder this process's own; the lock goes with the process, however that ends."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise Misconfigured(
+            f"The data folder {data_dir} can't be written ({error.strerror}). "
+            "Make it writable, or name another one with --data-dir or XRAY_DATA_DIR."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise Misconfigured(
+            f"Another X-Ray{f' (process {holder})' if holder else ''} uses the data folder {data_dir}. Stop it, "
+            "name another folder with --data-dir or XRAY_DATA_DIR, or give both the same XRAY_DATABASE_URL."
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+async def _make_cluster(binaries: Path, places: Places) -> None:
+    """Make the cluster beside its place, and rename it once it is complete and on disk."""
+    for leftover in places.drafts():
+        shutil.rmtree(leftover, ignore_errors=True)
+    own_folder(places.draft, places.account)
+    command = [
+        str(binaries / "initdb"),
+        "-U",
+        USER,
+        "--auth=peer",
+        "--no-locale",
+        "--encoding=UTF8",
+        "--no-instructions",
+    ]
+    with as_seen(places.draft, places.account) as (folder, descriptors), places.open_log() as log:
+        process = _spawn([*command, "-D", folder], places.account, log, descriptors)
+        try:
+            await _until(lambda: process.poll() is not None, START_LIMIT_S)
+        finally:
+            await _end(process)
+    if process.returncode != 0:
+        raise Misconfigured(f"The embedded Postgres could not be set up: {places.last_words()}")
+    places.draft.rename(places.cluster)
+    descriptor = os.open(places.data_dir, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise Misconfigured(
+            f"Postgres does not run for an account without a name, and user id {os.geteuid()} has none. "
+            "Add it to /etc/passwd, or set XRAY_DATABASE_URL."
+        ) from None
+
+
+def _write_access_rules(cluster: Path, name: str) -> None:
+    """Who may connect: this process's account and root, as the socket names them."""
+    mapping = "".join(f'xray "{account}" {USER}\n' for account in sorted({"root", name}))
+    for file, content in (("pg_hba.conf", f"local all {USER} peer map=xray\n"), ("pg_ident.conf", mapping)):
+        if (cluster / file).read_text() != content:
+            (cluster / file).write_text(content)
 
 
 def _spawn(
@@ -160,64 +238,8 @@ def _spawn(
     )
 
 
-async def _make_cluster(binaries: Path, places: Places) -> None:
-    """Make the cluster beside its place and rename it when it is complete and on disk."""
-    draft = places.data_dir / f"{places.cluster.name}.new"
-    await predecessors.retire(draft)
-    shutil.rmtree(draft, ignore_errors=True)
-    own_folder(draft, places.account)
-    command = [
-        str(binaries / "initdb"),
-        "-U",
-        USER,
-        "--auth=peer",
-        "--no-locale",
-        "--encoding=UTF8",
-        "--no-instructions",
-    ]
-    with as_seen(draft, places.account) as (folder, descriptors), _open_log(places.log_file) as log:
-        process = _spawn([*command, "-D", folder], places.account, log, descriptors)
-        try:
-            await _until(lambda: process.poll() is not None, START_LIMIT_S)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    if process.returncode != 0:
-        raise Misconfigured(f"The embedded Postgres could not be set up in {draft}: {_last_words(places.log_file)}")
-    draft.rename(places.cluster)
-    descriptor = os.open(places.data_dir, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def _write_access_rules(places: Places) -> None:
-    """Who may connect: this process's account and root, known by the socket's peer."""
-    import pwd
-
-    try:
-        names = {"root", pwd.getpwuid(os.geteuid()).pw_name}
-    except KeyError:
-        # An account without a name can't be matched; the socket's folder lets nobody else pass.
-        names = set()
-    method = "peer map=xray" if names else "trust"
-    _write(places.cluster / "pg_hba.conf", f"local all {USER} {method}\n")
-    _write(places.cluster / "pg_ident.conf", "".join(f'xray "{name}" {USER}\n' for name in sorted(names)))
-
-
-def _write(file: Path, content: str) -> None:
-    if not file.exists() or file.read_text() != content:
-        file.write_text(content)
-
-
-def _open_log(file: Path) -> IO[bytes]:
-    if file.exists() and file.stat().st_size > LOG_LIMIT_BYTES:
-        file.replace(file.with_suffix(".log.1"))
-    return file.open("ab")
-
-
 async def _ready(process: subprocess.Popen[bytes], places: Places) -> None:
-    pid_file = places.cluster / "postmaster.pid"
+    pid_file = predecessors.pid_file_of(places.cluster)
 
     def answered() -> bool:
         return process.poll() is not None or predecessors.is_ready(pid_file, process.pid)
@@ -225,19 +247,20 @@ async def _ready(process: subprocess.Popen[bytes], places: Places) -> None:
     if not await _until(answered, START_LIMIT_S):
         raise Misconfigured(f"The embedded Postgres is not ready after {START_LIMIT_S:.0f} s; see {places.log_file}.")
     if process.poll() is not None:
-        raise Misconfigured(f"The embedded Postgres did not start: {_last_words(places.log_file)}")
+        raise Misconfigured(f"The embedded Postgres did not start: {places.last_words()}")
 
 
-def _last_words(log_file: Path) -> str:
-    lines = log_file.read_text(errors="replace").splitlines()[-20:]
-    telling = [line for line in lines if "FATAL" in line or "error:" in line] or lines[-3:]
-    return f"{' '.join(telling[:2])} (more in {log_file})"
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    for step, limit_s in ((signal.SIGINT, STOP_LIMIT_S), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
+        if process.poll() is None:
+            process.send_signal(step)
+            await _until(lambda: process.poll() is not None, limit_s)
 
 
-async def _until(condition: Callable[[], bool], limit_s: float) -> bool:
+async def _until(condition: Callable[[], bool], limit_s: float, pause_s: float = 0.005) -> bool:
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(pause_s)
     return True

