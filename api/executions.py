@@ -4,14 +4,15 @@ import asyncio
 from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
-from litestar import MediaType, Request, Response, delete, get
+from litestar import MediaType, Response, delete, get
+from litestar.params import FromPath
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import cursor
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import ExecutionDetail, ExecutionPage, WideStepView
-from api.services import Project, Services, execution_of, project_of
+from api.services import AnyRequest, Given, Project, Services, execution_of, project_of
 from api.views import Assembled, detail, list_item, wide_step_view
 from collector.errors import NotFound
 from collector.mapping.assemble import assemble
@@ -39,7 +40,7 @@ class Read(NamedTuple):
 
 
 @get("/executions", operation_class=described(ExecutionQuery))
-async def list_page(request: Request[Any, Any, Any], services: Services) -> ExecutionPage:
+async def list_page(request: AnyRequest, services: Given) -> ExecutionPage:
     """Executions, newest first."""
     query = read_query(request.query_params, ExecutionQuery)
     after = cursor.execution_place(query.cursor) if query.cursor else None
@@ -56,7 +57,7 @@ async def list_page(request: Request[Any, Any, Any], services: Services) -> Exec
 
 
 @get("/executions/{execution_id:str}", operation_class=described(ProjectQuery))
-async def show(request: Request[Any, Any, Any], services: Services, execution_id: str) -> Response[ExecutionDetail]:
+async def show(request: AnyRequest, services: Given, execution_id: FromPath[str]) -> Response[ExecutionDetail]:
     """One execution with its steps in start order, exact at any time."""
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
@@ -75,7 +76,7 @@ def _detail_json(read: Read, services: Services, project: Project, states: State
 
 @get("/executions/{execution_id:str}/steps/{span_id:str}", operation_class=described(ProjectQuery))
 async def show_step(
-    request: Request[Any, Any, Any], services: Services, execution_id: str, span_id: str
+    request: AnyRequest, services: Given, execution_id: FromPath[str], span_id: FromPath[str]
 ) -> WideStepView:
     """One step with everything that came with it."""
     async with services.database.begin() as conn:
@@ -90,7 +91,7 @@ async def show_step(
 
 
 @delete("/executions/{execution_id:str}", operation_class=described(ProjectQuery), status_code=204)
-async def remove(request: Request[Any, Any, Any], services: Services, execution_id: str) -> None:
+async def remove(request: AnyRequest, services: Given, execution_id: FromPath[str]) -> None:
     """Delete an execution with its steps, log records, jobs and reasoning."""
     async with services.database.begin() as conn:
         await delete_execution(conn, await execution_of(conn, await project_of(conn, request), execution_id))

@@ -6,7 +6,7 @@ from litestar import MediaType, Response, get
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.schemas import Alive, Readiness
-from api.services import Services
+from api.services import Given
 
 
 @get("/healthz", tags=["health"], sync_to_thread=False)
@@ -16,7 +16,7 @@ def healthz() -> Alive:
 
 
 @get("/readyz", tags=["health"])
-async def readyz(services: Services) -> Response[Readiness]:
+async def readyz(services: Given) -> Response[Readiness]:
     """200 where every part can do its work, else 503 with what keeps it from that."""
     parts = await services.ready()
     is_ready = all(state == "ok" for state in parts.values())
@@ -24,7 +24,7 @@ async def readyz(services: Services) -> Response[Readiness]:
 
 
 @get("/metrics", tags=["health"], media_type=MediaType.TEXT)
-async def metrics(services: Services) -> Response[Any]:
+async def metrics(services: Given) -> Response[Any]:
     """Prometheus text."""
     await services.before_metrics()
     return Response(services.telemetry.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,16 +1,17 @@
 """Reasoning: ask for it, watch its jobs, retry and cancel them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from litestar import Request, get
+from litestar import get
+from litestar.params import FromPath
 from msgspec import Meta
 
 from api import cursor
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import JobPage, JobView
-from api.services import Services, execution_of, project_of
+from api.services import AnyRequest, Given, execution_of, project_of
 from api.views import job_id, job_view
 from collector.errors import NotFound
 from collector.model import ExecutionKey
@@ -47,7 +48,7 @@ class JobPlace(NamedTuple):
 
 
 @get("/reasoning/jobs", operation_class=described(JobQuery))
-async def jobs_page(request: Request[Any, Any, Any], services: Services) -> JobPage:
+async def jobs_page(request: AnyRequest, services: Given) -> JobPage:
     """Jobs, newest first: those that wait or run, that failed or were cancelled, and those that are done."""
     query = read_query(request.query_params, JobQuery)
     after = cursor.job_place(query.cursor) if query.cursor else None
@@ -64,7 +65,7 @@ async def jobs_page(request: Request[Any, Any, Any], services: Services) -> JobP
 
 
 @get("/reasoning/jobs/{job:str}", operation_class=described(ProjectQuery))
-async def show_job(request: Request[Any, Any, Any], services: Services, job: str) -> JobView:
+async def show_job(request: AnyRequest, services: Given, job: FromPath[str]) -> JobView:
     """One job."""
     place = JobPlace.of(job)
     async with services.database.begin() as conn:

@@ -1,11 +1,11 @@
 """What the handlers are given: the database, the settings, and what the composition root knows."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request
+from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.hub import Hub
@@ -41,14 +41,12 @@ class Services(msgspec.Struct, kw_only=True):
     before_metrics: Callable[[], Awaitable[None]] = _nothing
     """Brings the gauges up to date before they are read."""
 
-    @asynccontextmanager
-    async def reading(self, request: Request[Any, Any, Any]) -> AsyncIterator[tuple[AsyncConnection, Project]]:
-        """A transaction, and the project that the call is about."""
-        async with self.database.begin() as conn:
-            yield conn, await project_of(conn, request)
+
+Given = NamedDependency[Services]
+AnyRequest = Request[Any, Any, Any]
 
 
-async def project_of(conn: AsyncConnection, request: Request[Any, Any, Any]) -> Project:
+async def project_of(conn: AsyncConnection, request: AnyRequest) -> Project:
     """The project of the call: `?project=`, else the default one."""
     name = request.query_params.get("project", DEFAULT_PROJECT)
     found = await find_project(conn, name) if "\x00" not in name else None

@@ -1,16 +1,16 @@
 """Figures over many executions: by step name, and over time."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, get
+from litestar import get
 from msgspec import Meta
 
 from api.problems import BadQuery, Fault
 from api.query import DEFAULT_PROJECT, ProjectName, described, read_query
 from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
-from api.services import Services, project_of
+from api.services import AnyRequest, Given, project_of
 from collector.model import Tokens
 from collector.store.search import searching
 from collector.store.stats import Bucket, StatsFilter, StepStats, step_stats, timeline
@@ -44,7 +44,7 @@ class TimelineQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/stats/steps", operation_class=described(StepStatsQuery))
-async def steps_page(request: Request[Any, Any, Any], services: Services) -> StepStatsPage:
+async def steps_page(request: AnyRequest, services: Given) -> StepStatsPage:
     """Count, errors, durations, tokens and cost by step name, the most frequent first."""
     query = read_query(request.query_params, StepStatsQuery)
     since, until = _range(query.since, query.until)
@@ -56,7 +56,7 @@ async def steps_page(request: Request[Any, Any, Any], services: Services) -> Ste
 
 
 @get("/stats/timeline", operation_class=described(TimelineQuery))
-async def timeline_page(request: Request[Any, Any, Any], services: Services) -> Timeline:
+async def timeline_page(request: AnyRequest, services: Given) -> Timeline:
     """Executions, errors, durations, tokens and cost by bucket of time, oldest first, empty buckets included."""
     query = read_query(request.query_params, TimelineQuery)
     since, until = _range(query.since, query.until)

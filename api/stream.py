@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from litestar import Request, get
+from litestar import get
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from api.query import ProjectQuery, described, read_query
 from api.schemas import ReasoningEvent, StepEvent
-from api.services import Project, Services, project_of
+from api.services import AnyRequest, Given, Project, Services, project_of
 from api.views import list_item, step_view
 from collector.model import EXECUTION_SPAN
 from collector.store.changes import Watched, changed_executions, new_results, new_steps, now_of
@@ -41,7 +41,7 @@ class Seen:
 
 
 @get("/stream", operation_class=described(ProjectQuery), media_type="text/event-stream")
-async def stream(request: Request[Any, Any, Any], services: Services) -> ServerSentEvent:
+async def stream(request: AnyRequest, services: Given) -> ServerSentEvent:
     """Server-sent events `execution`, `step` and `reasoning` as they are committed."""
     read_query(request.query_params, ProjectQuery)
     async with services.database.begin() as conn:
