@@ -145,9 +145,9 @@ class StepExtra(msgspec.Struct, omit_defaults=True):
 
     execution_id: str | None = None
     tags: list[str] | None = None
-    metadata: msgspec.Raw | None = None
-    """A JSON object."""
-    outcome: msgspec.Raw | None = None
+    metadata: msgspec.Raw = msgspec.Raw()
+    """A JSON object; empty where none was given (a union of Raw and None can't be read)."""
+    outcome: msgspec.Raw = msgspec.Raw()
     environment: str | None = None
     agent: str | None = None
     conversation_id: str | None = None

@@ -59,7 +59,7 @@ def _agreed(tree: Tree, root: int, value: Callable[[Step], str | None]) -> str |
 
 def _bearer(tree: Tree, root: int, value: Callable[[StepExtra], object]) -> StepExtra | None:
     """The root where it has the value, else the earliest of the topmost steps that have it."""
-    bearing = [step.extra is not None and value(step.extra) is not None for step in tree.steps]
+    bearing = [step.extra is not None and bool(value(step.extra)) for step in tree.steps]
     bearers = [root] if bearing[root] else tree.topmost(bearing)
     return tree.steps[bearers[0]].extra if bearers else None
 
@@ -71,7 +71,7 @@ def _cut(text: str | None) -> str | None:
 def _outcome(tree: Tree, root: int) -> str | None:
     """What came out: what the sender says, else the root's output, else the last word of its highest speakers."""
     said = _bearer(tree, root, lambda extra: extra.outcome)
-    if said is not None and said.outcome is not None:
+    if said is not None and said.outcome:
         return bytes(said.outcome).decode()
     step = tree.steps[root]
     if step.output is not None or step.status == "error":
