@@ -5,8 +5,8 @@ import msgspec
 from collector.mapping.tree import TOP
 from collector.reasoning import signs
 from collector.reasoning.evidence import Evidence
-from collector.reasoning.flow import Flow, first_attempt
-from collector.reasoning.suspects import Suspect, suspects
+from collector.reasoning.flow import Flow, first_attempt, model_before
+from collector.reasoning.suspects import Suspect, dominant, suspects
 
 SILENT_LEAST = 0.55
 """A suspect weaker than this does not make a successful execution a failed one."""
@@ -70,6 +70,7 @@ def _score(evidence: Evidence, position: int, final: bool) -> float:
     score = 3.0 if final else 0.0
     score += 4.0 if _same(told, evidence.readings[flow.root].error) else 0.0
     score -= 4.0 if signs.CANCELLED.search(told) else 0.0
+    score -= 2.0 if signs.CLEANUP.search(flow.steps[position].name) else 0.0
     return score - (4.0 if flow.recovered[position] else 0.0)
 
 
@@ -122,16 +123,7 @@ def _timeout(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None
     told = evidence.readings[failure].error or ""
     if not (signs.TIMED_OUT.search(told) or signs.CANCELLED.search(told)):
         return None
-    flow, position = evidence.flow, failure
-    for _depth in range(len(flow.steps)):
-        slow = max(
-            flow.children[position], key=lambda child: flow.ends[child] - flow.steps[child].start_ns, default=TOP
-        )
-        took = flow.ends[position] - flow.steps[position].start_ns
-        if slow == TOP or flow.ends[slow] - flow.steps[slow].start_ns < took * 0.5:
-            break
-        position = slow
-    first = first_attempt(flow, position)
+    first = first_attempt(evidence.flow, dominant(evidence, failure))
     return Cause(first, 0.85, "timeout", [f"the time ran out here: {told}"])
 
 
@@ -148,25 +140,10 @@ def _misuse(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None:
     told = evidence.readings[failure].error or evidence.readings[failure].told_error
     if step.kind != "tool" or not signs.is_misuse(told):
         return None
-    asker = _asker(evidence, failure)
-    if asker is None:
+    asker = model_before(evidence.flow, failure)
+    if asker == TOP:
         return None
     return Cause(asker, 0.8, "misuse", [f"it asked for {step.tool or step.name}, which answered: {told}"])
-
-
-def _asker(evidence: Evidence, called: int) -> int | None:
-    """The model call that asked for a tool call: the last one before it beside it, or beside its parent."""
-    flow, position = evidence.flow, called
-    for _ in range(3):
-        parent = flow.parent(position)
-        if parent == TOP:
-            return None
-        before = [other for other in flow.children[parent] if flow.ends[other] <= flow.steps[called].start_ns]
-        asker = next((other for other in reversed(before) if flow.steps[other].kind == "llm"), None)
-        if asker is not None:
-            return asker
-        position = parent
-    return None
 
 
 def _data(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | None:
@@ -193,8 +170,8 @@ def _data(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | Non
 def _producer(evidence: Evidence, failure: int) -> int | None:
     """The model call right before a failing step, where what it said is what the step was given."""
     step = evidence.flow.steps[failure]
-    asker = _asker(evidence, failure)
-    if asker is None:
+    asker = model_before(evidence.flow, failure)
+    if asker == TOP:
         return None
     told, text = evidence.readings[failure].error or "", evidence.readings[asker].said.text
     given = (step.input or "").strip('"')[:40]
@@ -227,8 +204,8 @@ def _from_suspect(evidence: Evidence, suspect: Suspect, because: list[str]) -> C
     position, sign = suspect.position, suspect.sign
     reading = evidence.readings[position]
     if sign in ("told", "error") and signs.is_misuse(reading.told_error or reading.error):
-        asker = _asker(evidence, position)
-        if asker is not None and evidence.flow.steps[position].kind == "tool":
+        asker = model_before(evidence.flow, position)
+        if asker != TOP and evidence.flow.steps[position].kind == "tool":
             return Cause(
                 asker, 0.75, "misuse", [f"it asked for a call that was answered: {reading.told_error or reading.error}"]
             )

@@ -152,6 +152,52 @@ def _last_user(messages: list[Any]) -> Any:
     return last
 
 
+def last_results(value: Any) -> list[Any]:
+    """The tool results after the last answer in a model's input."""
+    messages = _messages(value)
+    found: list[Any] = []
+    for message in reversed(messages[-20:]):
+        if not isinstance(message, dict) or _role(message) in ANSWERERS:
+            break
+        found.extend(_results(message))
+    return found
+
+
+ANSWERERS = frozenset(("assistant", "ai", "model", "AIMessage"))
+TOOLS = frozenset(("tool", "function", "ToolMessage"))
+RESULT_TYPES = frozenset(("tool_call_response", "tool_result", "function_call_output", "tool-result"))
+
+
+def _messages(value: Any) -> list[Any]:
+    for _ in range(4):
+        if isinstance(value, dict):
+            value = next((value[key] for key in ("messages", "input", "contents", "args") if key in value), None)
+        elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+            value = value[0]
+        else:
+            break
+    return value if isinstance(value, list) else []
+
+
+def _results(message: dict[str, Any]) -> list[Any]:
+    """What tools answered, in one message."""
+    if message.get("type") in RESULT_TYPES:
+        return [_result(message)]
+    parts = message.get("parts") or message.get("content")
+    if isinstance(parts, list):
+        held = [_result(part) for part in parts if isinstance(part, dict) and part.get("type") in RESULT_TYPES]
+        if held:
+            return held
+    if _role(message) not in TOOLS:
+        return []
+    inner = message.get("kwargs")
+    return [_result(inner if isinstance(inner, dict) else message)]
+
+
+def _result(part: dict[str, Any]) -> Any:
+    return next((part[key] for key in ("response", "result", "output", "content", "parts") if part.get(key)), None)
+
+
 def _role(message: dict[str, Any]) -> Any:
     inner = message.get("kwargs")
     if isinstance(inner, dict):

@@ -9,7 +9,7 @@ import orjson
 from collector.model import Record, Step
 from collector.reasoning import signs
 from collector.reasoning.case import Case
-from collector.reasoning.content import NOTHING_SAID, Said, parse, said
+from collector.reasoning.content import NOTHING_SAID, Said, last_results, parse, said
 from collector.reasoning.flow import Flow, run
 from collector.store.history import StepHistory, StepName
 
@@ -17,7 +17,20 @@ SERVED = 2
 """The span kind of a server."""
 ANSWERING = frozenset(("llm", "agent"))
 RESULTS = frozenset(
-    ("tool", "retriever", "reranker", "memory", "function", "chain", "other", "db", "messaging", "rpc", "guardrail")
+    (
+        "tool",
+        "retriever",
+        "reranker",
+        "memory",
+        "function",
+        "chain",
+        "other",
+        "db",
+        "http",
+        "messaging",
+        "rpc",
+        "guardrail",
+    )
 )
 OUTSIDE = frozenset(("http", "rpc", "db", "messaging"))
 ERROR_SEVERITY = 17
@@ -39,6 +52,8 @@ class Reading(msgspec.Struct):
     empty: bool = False
     refused: bool = False
     cut: bool = False
+    fed_error: str | None = None
+    """An error in the last tool result that a model was given."""
     lacking: bool = False
     """It answered that something was missing or did not work."""
     said: Said = NOTHING_SAID
@@ -99,12 +114,24 @@ def _read_answer(step: Step, reading: Reading) -> None:
         reading.lacking = signs.tells_lack(reading.said.text)
         return
     reading.cut = any(signs.is_cut(finish) for finish in finishes)
+    if finishes[0] is None and not reading.said.calls:
+        reading.cut = signs.looks_cut(reading.said.text, step.tokens.output if step.tokens else None)
+    reading.fed_error = _fed_error(step.input)
     reading.refused = not reading.said.calls and signs.is_refusal(reading.said.text, finishes[0])
     reading.lacking = not reading.said.calls and signs.tells_lack(reading.said.text)
 
 
+def _fed_error(text: str | None) -> str | None:
+    """An error in one of the tool results that end a model's input."""
+    for result in last_results(parse(text)) if text else ():
+        told = signs.error_in(result)
+        if told:
+            return told
+    return None
+
+
 def _read_result(step: Step, reading: Reading) -> None:
-    if step.kind == "http":
+    if step.kind == "http" and (step.output or "").strip('"').isdecimal():
         reading.told_error = _http_failure(step)
         return
     if step.kind not in RESULTS:

@@ -1,5 +1,7 @@
 """How an execution ran: who ran below whom, what ended what, what was done again. Linear in the number of steps."""
 
+from bisect import bisect_left
+
 import msgspec
 
 from collector.mapping.tree import TOP, Tree, grow
@@ -27,6 +29,10 @@ class Flow(msgspec.Struct):
     """The failed attempt right before, or TOP."""
     recovered: list[bool]
     """Failed, and a later attempt of the same succeeded."""
+    owner: list[int]
+    """The nearest agent above each step, or its topmost ancestor: who decides what is done next."""
+    models: dict[int, list[int]]
+    """Model calls by their owner, in start order."""
     repeats: dict[Fingerprint, list[int]]
     """Steps with the same parent, kind, name and input, in start order; those that ran once are left out."""
 
@@ -72,8 +78,13 @@ def run(steps: list[Step], root_span_id: bytes, failed: list[bool]) -> Flow:
         root=_root(steps, tree, root_span_id),
         retry_of=[TOP] * len(steps),
         recovered=[False] * len(steps),
+        owner=_owners(steps, tree),
+        models={},
         repeats={},
     )
+    for position, step in enumerate(steps):
+        if step.kind == "llm":
+            flow.models.setdefault(flow.owner[position], []).append(position)
     _attempts(flow, failed)
     return flow
 
@@ -82,6 +93,15 @@ def _root(steps: list[Step], tree: Tree, root_span_id: bytes) -> int:
     tops = [position for position, parent in enumerate(tree.parents) if parent == TOP]
     named = [position for position in tops if steps[position].span_id == root_span_id]
     return (named or tops or [TOP])[0]
+
+
+def _owners(steps: list[Step], tree: Tree) -> list[int]:
+    owners = list(range(len(steps)))
+    for position in tree.order:
+        parent = tree.parents[position]
+        if parent != TOP:
+            owners[position] = parent if steps[parent].kind == "agent" else owners[parent]
+    return owners
 
 
 def _covered(steps: list[Step], ends: list[int], below: list[int]) -> int:
@@ -117,6 +137,19 @@ def _attempts(flow: Flow, failed: list[bool]) -> None:
             before = group[place - 1] if place else TOP
             if before != TOP and failed[before] and flow.ends[before] <= flow.steps[position].start_ns:
                 flow.retry_of[position] = before
+
+
+LOOK_BACK = 20
+
+
+def model_before(flow: Flow, position: int) -> int:
+    """The last model call of the same owner that had ended when this step began, or TOP."""
+    calls = flow.models.get(flow.owner[position], [])
+    begin = bisect_left(calls, position)
+    for call in reversed(calls[max(begin - LOOK_BACK, 0) : begin]):
+        if flow.ends[call] <= flow.steps[position].start_ns:
+            return call
+    return TOP
 
 
 def first_attempt(flow: Flow, position: int) -> int:

@@ -79,6 +79,12 @@ SHAPE = re.compile(
 PARSING = re.compile(
     r"json|pars(?:e|er|ing)|decod|unexpected (?:token|character|end)|unmarshal|deserializ|validation", re.IGNORECASE
 )
+CLEANUP = re.compile(
+    r"rollback|clean[ _-]?up|tear[ _-]?down|flush|close|dispose|release|shutdown|finali[sz]e|audit|metric|undo|"
+    r"save_memory|unlock|disconnect|logout",
+    re.IGNORECASE,
+)
+SENTENCE_END = re.compile(r"[.!?…:;)\]}>\"'`*_|。！？\d]\s*$")
 CUT_REASONS = frozenset(
     ("length", "max_tokens", "max_output_tokens", "token_limit", "model_length", "model_context_window_exceeded")
 )
@@ -209,3 +215,10 @@ def tells_lack(text: str) -> bool:
 
 def is_cut(finish: str | None) -> bool:
     return finish is not None and finish.lower() in CUT_REASONS
+
+
+def looks_cut(text: str, tokens_output: int | None) -> bool:
+    """Whether an answer without a finish reason ends in the middle, at a round number of tokens."""
+    if not text or tokens_output is None or tokens_output < 64 or tokens_output % 64:
+        return False
+    return SENTENCE_END.search(text[-40:]) is None

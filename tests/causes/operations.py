@@ -176,14 +176,17 @@ def _tool(trace: Trace, call: Call) -> tuple[Result, Draft]:
 
 def retrieve(trace: Trace, query: str) -> Result:
     """A search over documents; maybe wrapped, maybe beside another one that finds nothing."""
+    beside = None
     if trace.rng.random() < trace.style.noise:
-        with trace.step("search_archive", "retriever", input=query) as draft:
+        with trace.step("search_archive", "retriever", input=query) as beside:
             trace.wait(20)
-            draft.output = []
+            beside.output = []
     with wrapper(trace, "retrieve_documents") as around:
         result, draft = _retrieve(trace, query)
         if around:
             around.input, around.output = query, draft.output
+    if beside and draft.span_id in trace.truth and not result.items:
+        trace.blame(beside)  # one empty search is as good an answer as the other
     return result
 
 

@@ -59,7 +59,7 @@ def _tool_rounds(trace: Trace, turns: list[Turn]) -> bool:
 def _corrected(trace: Trace, turns: list[Turn], call: Call) -> None:
     """The model calls the tool badly first; it is told so, and will do better."""
     tried = Call(call.name, {"q": "?"})
-    model(trace, "choose", turns, Turn("assistant", "", [tried]))
+    model(trace, "try", turns, Turn("assistant", "", [tried]))
     complaint = trace.words.pick("bad_arguments").replace("{tool}", call.name)
     with trace.step(f"execute_tool {call.name}", "tool", tool=call.name, input=dict(tried.arguments)) as draft:
         trace.wait(3)
