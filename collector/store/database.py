@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 import msgspec
@@ -39,29 +39,17 @@ MAKE_PROJECT = "INSERT INTO projects (name) VALUES ($1) ON CONFLICT (name) DO NO
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where to connect, and whether the server keeps prepared statements (a pooler in transaction mode does not)."""
+    """Where to connect, and whether prepared statements last (behind a pooler in transaction mode they don't)."""
 
     url: str
     prepares: bool = True
-
-    @classmethod
-    def of(cls, url: str) -> Self:
-        """Read a URL; `?statement_cache_size=0` says that a pooler in transaction mode stands between."""
-        parts = urlsplit(url)
-        known, rest = {}, []
-        for name, value in parse_qsl(parts.query, keep_blank_values=True):
-            if name in ("statement_cache_size", "prepared_statement_cache_size"):
-                known[name] = value
-            else:
-                rest.append((name, value))
-        plain = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest), ""))
-        return cls(plain, prepares="0" not in known.values())
 
     async def connect(self, **options: Any) -> asyncpg.Connection:
         """A new connection; `json` goes in and out as the text it is, which is asyncpg's own way with it."""
         settings: dict[str, Any] = {"timeout": CONNECT_LIMIT_S, "command_timeout": COMMAND_LIMIT_S, **options}
         if not self.prepares:
             settings["statement_cache_size"] = 0
+        # A pooler refuses other settings than these here.
         return await asyncpg.connect(
             self.url, server_settings={"application_name": "xray", "timezone": "UTC"}, **settings
         )
@@ -81,8 +69,7 @@ class Database:
 
         Raises Misconfigured where it can't be reached, refuses us, or is too old.
         """
-        target = Target.of(url)
-        await _check_server(target)
+        target = await _checked(Target(url, prepares=False))
         return cls(target, _make_engine(target, pool_size))
 
     async def close(self) -> None:
@@ -182,15 +169,20 @@ def _make_engine(target: Target, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={"async_creator_fn": target.connect, **caching},
-        json_deserializer=str,
-        json_serializer=str,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_LIMIT_S,
         pool_use_lifo=True,
     )
+    # The dialect would look the json types up on each new connection, to decode what asyncpg gives as text already.
+    for codec in ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec"):
+        setattr(engine.dialect, codec, _leave_as_text)
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+async def _leave_as_text(_: object) -> None:
+    return
 
 
 def _refuse_closed(adapted: Any, *_: object) -> None:
@@ -199,10 +191,11 @@ def _refuse_closed(adapted: Any, *_: object) -> None:
         raise InvalidatePoolError
 
 
-async def _check_server(target: Target) -> None:
+async def _checked(target: Target) -> Target:
     connection = await _first_connection(target)
     try:
         version = connection.get_server_version()
+        direct = connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()")
     finally:
         await connection.close()
     if version.major < OLDEST_MAJOR:
@@ -210,6 +203,8 @@ async def _check_server(target: Target) -> None:
             f"The Postgres at {_place(target)} is version {version.major}.{version.minor}; X-Ray needs {OLDEST_MAJOR} "
             "or newer. Upgrade it, name another one in XRAY_DATABASE_URL, or unset that to use the embedded Postgres."
         )
+    # A pooler (PgBouncer, RDS Proxy) tells a process id of its own.
+    return Target(target.url, prepares=direct)
 
 
 async def _first_connection(target: Target) -> asyncpg.Connection:

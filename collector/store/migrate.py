@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import asyncpg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -14,15 +14,13 @@ from collector.errors import Misconfigured
 from collector.store.database import Target, sqlstate
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-LOCK = 0x58526179  # "XRay"
-LOCK_WAIT_LIMIT_S = 600.0
+GUARD_KEY = 0x58526179  # "XRay"
+GUARD_LIMIT_S = 600.0
 # Short, so that a migration that waits for a long query does not stop everyone behind it; then it tries again.
 TABLE_LOCK_LIMIT = "2s"
 TABLE_LOCK_TRIES = 60
 LOCK_NOT_AVAILABLE = "55P03"
 STATEMENT_LIMIT_S = 3600.0
-
-READ_REVISION = "SELECT version_num FROM alembic_version"
 
 
 def newest_revision() -> str:
@@ -36,7 +34,7 @@ def known_revisions() -> set[str]:
 
 async def schema_revision(url: str) -> str | None:
     """The revision that the database is at; None before its first migration."""
-    connection = await Target.of(url).connect()
+    connection = await _target(url).connect()
     try:
         return await _read_revision(connection)
     finally:
@@ -48,33 +46,40 @@ async def migrate(url: str) -> None:
 
     Raises Misconfigured when a lock that is needed can't be had.
     """
-    target = Target.of(url)
+    target = _target(url)
     guard = await target.connect()
     try:
-        if await _is_current(guard) or not await _lock(guard):
-            return
-        await _upgrade(target)
+        deadline = asyncio.get_running_loop().time() + GUARD_LIMIT_S
+        while not await _is_current(guard):
+            if await _upgrade_alone(guard, target):
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise Misconfigured(
+                    f"Another process has been migrating this database for {GUARD_LIMIT_S:.0f} s. "
+                    "Wait until it is done, or end it, then start again."
+                )
+            await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads the tries
     finally:
-        await guard.close()  # frees the lock
+        await guard.close()
 
 
-async def _lock(guard: asyncpg.Connection) -> bool:
-    """Take the lock, or see another process finish the work: then False.
+def _target(url: str) -> Target:
+    return Target(url, prepares=False)  # nothing here runs twice
 
-    Asks again and again instead of waiting inside of the server, where a waiting statement would itself keep
-    the holder's CREATE INDEX CONCURRENTLY from ending.
+
+async def _upgrade_alone(guard: asyncpg.Connection, target: Target) -> bool:
+    """Upgrade under the lock; False when another process has it.
+
+    Asks and leaves instead of waiting inside of the server: there, a waiting statement would itself keep the
+    holder's CREATE INDEX CONCURRENTLY from ending. The lock is a transaction's, so that it holds through a pooler.
     """
-    deadline = asyncio.get_running_loop().time() + LOCK_WAIT_LIMIT_S
-    while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-        if await _is_current(guard):
+    async with guard.transaction():
+        if not await guard.fetchval("SELECT pg_try_advisory_xact_lock($1)", GUARD_KEY):
             return False
-        if asyncio.get_running_loop().time() > deadline:
-            raise Misconfigured(
-                f"Another process has been migrating this database for {LOCK_WAIT_LIMIT_S:.0f} s. "
-                "Wait until it is done, or end it, then start again."
-            )
-        await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads the tries
-    return not await _is_current(guard)
+        await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        if not await _is_current(guard):
+            await _upgrade(target)
+        return True
 
 
 async def _is_current(connection: asyncpg.Connection) -> bool:
@@ -84,10 +89,9 @@ async def _is_current(connection: asyncpg.Connection) -> bool:
 
 
 async def _read_revision(connection: asyncpg.Connection) -> str | None:
-    try:
-        revision: str | None = await connection.fetchval(READ_REVISION)
-    except asyncpg.UndefinedTableError:
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     return revision
 
 
@@ -109,15 +113,27 @@ async def _upgrade_once(target: Target) -> None:
     async def connect() -> asyncpg.Connection:
         return await target.connect(command_timeout=STATEMENT_LIMIT_S)
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        connect_args={
+            "async_creator_fn": connect,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": str,
+        },
+        poolclass=NullPool,
+    )
+    event.listen(engine.sync_engine, "begin", _limit_waiting)
     try:
         async with engine.connect() as connection:
-            await connection.exec_driver_sql(f"SET lock_timeout = '{TABLE_LOCK_LIMIT}'")
-            await connection.commit()
             await connection.run_sync(_run_alembic)
             await connection.commit()
     finally:
         await engine.dispose()
+
+
+def _limit_waiting(connection: Connection) -> None:
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TABLE_LOCK_LIMIT}'")
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
 def _run_alembic(connection: Connection) -> None:
