@@ -47,9 +47,9 @@ def _distinct(steps: Iterable[Step]) -> list[Step]:
     return list(best.values())
 
 
-def _weight(step: Step) -> tuple[bool, int, bytes]:
+def _weight(step: Step) -> tuple[bool, bool, int, bytes]:
     encoded = msgspec.json.encode(step)
-    return step.duration_ns is not None, len(encoded), encoded
+    return not _is_pending(step), step.duration_ns is not None, len(encoded), encoded
 
 
 def _fold(steps: list[Step]) -> list[Step]:

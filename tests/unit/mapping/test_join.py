@@ -117,7 +117,7 @@ def test_prompt_and_completion_of_the_oldest_names() -> None:
             record("gen_ai.content.completion", number=2, attributes={"gen_ai.completion": "plain"}),
         ]
     )
-    assert (found.input, found.output) == ('[{"role":"user"}]', '"plain"')
+    assert (found.input, found.output) == ('[{"role":"user"}]', '["plain"]')
 
 
 def thrown(name: str | None, number: int = 1, severity: int = 17, kind: str = "ValueError") -> Record:
