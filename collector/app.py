@@ -181,6 +181,7 @@ class App:
         app: Any = Litestar(
             [api, health] if "serve" in self._settings.roles else [health],
             openapi_config=openapi_config(),
+            logging_config=None,
             exception_handlers=problem_handlers(self._telemetry.errors),
         )
         if ingest is not None:
