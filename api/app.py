@@ -29,7 +29,8 @@ def create_routers(services: Services) -> list[Router]:
     }
     handlers = [
         *(executions.list_page, executions.show, executions.show_step, executions.remove),
-        *(reasoning.jobs_page, reasoning.show_job),
+        *(reasoning.jobs_page, reasoning.show_job, reasoning.retry_job, reasoning.cancel_job),
+        *(reasoning.ask_again, reasoning.process, reasoning.reasoning_stats),
         *(stats.steps_page, stats.timeline_page, stream.stream),
     ]
     return [

@@ -38,7 +38,7 @@ def read_query(params: MultiDict[Any] | Mapping[str, Any], wanted: type[T]) -> T
     values: dict[str, Any] = {}
     faults = [_unknown(name, fields) for name in given.dict() if not _is_known(name, fields)]
     for name, field in fields.items():
-        texts = given.getall(name, [])
+        texts = given.getall(name, []) if name != "attributes" else []
         try:
             if texts:
                 values[name] = _value(texts, field.type)

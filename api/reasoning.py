@@ -4,17 +4,19 @@ from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from litestar import get
-from litestar.params import FromPath
+from litestar import get, post
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from api import cursor
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
-from api.schemas import JobPage, JobView
-from api.services import AnyRequest, Given, execution_of, project_of
+from api.schemas import Ask, Enqueued, JobPage, JobView, Process, ReasoningStats
+from api.services import AnyRequest, Given, Services, execution_of, project_of
 from api.views import job_id, job_view
-from collector.errors import NotFound
+from collector.errors import Conflict, NotFound, Rejected
 from collector.model import ExecutionKey
+from collector.reasoning.policy import EXPLAINED_KINDS
+from collector.store import asking
 from collector.store.ledger import LedgerFilter, LedgerPlace, list_jobs, load_job
 from collector.store.search import searching
 
@@ -70,7 +72,93 @@ async def show_job(request: AnyRequest, services: Given, job: FromPath[str]) -> 
     place = JobPlace.of(job)
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
-        row = await load_job(conn, ExecutionKey(project.id, place.trace_id), place.span_id)
+    return await _shown(services, ExecutionKey(project.id, place.trace_id), place)
+
+
+@post("/reasoning/jobs/{job:str}/retry", operation_class=described(ProjectQuery), status_code=202)
+async def retry_job(request: AnyRequest, services: Given, job: FromPath[str]) -> JobView:
+    """Start a failed or cancelled job anew; with an execution's own job all those of its steps."""
+    place = JobPlace.of(job)
+    async with services.database.begin() as conn:
+        project = await project_of(conn, request)
+    key = ExecutionKey(project.id, place.trace_id)
+    async with services.database.connection() as raw, raw.transaction():
+        changed = await asking.retry(raw, key, place.span_id)
+    shown = await _shown(services, key, place)
+    if not changed:
+        raise Conflict(f"The job is {shown.status}: only one that failed or was cancelled can be retried.")
+    return shown
+
+
+@post("/reasoning/jobs/{job:str}/cancel", operation_class=described(ProjectQuery), status_code=202)
+async def cancel_job(request: AnyRequest, services: Given, job: FromPath[str]) -> JobView:
+    """Cancel a job that waits or runs (its worker stops at its next beat); with an execution's own job all of them."""
+    place = JobPlace.of(job)
+    async with services.database.begin() as conn:
+        project = await project_of(conn, request)
+    key = ExecutionKey(project.id, place.trace_id)
+    async with services.database.connection() as raw, raw.transaction():
+        changed = await asking.cancel(raw, key, place.span_id)
+    shown = await _shown(services, key, place)
+    if not changed:
+        raise Conflict(f"The job is {shown.status}: only one that waits or runs can be cancelled.")
+    return shown
+
+
+@post("/executions/{execution_id:str}/reasoning", operation_class=described(ProjectQuery), status_code=202)
+async def ask_again(
+    request: AnyRequest, services: Given, execution_id: FromPath[str], data: JSONBody[Ask | None] = None
+) -> Enqueued:
+    """Explain an execution (again), or some of its steps."""
+    asked = data or Ask()
+    async with services.database.begin() as conn:
+        row = await execution_of(conn, await project_of(conn, request), execution_id)
+    spans = None if asked.steps is None else {bytes.fromhex(span_id) for span_id in asked.steps}
+    enqueued = await _ask(services, row.key, asking.Wish(EXPLAINED_KINDS, spans, asked.force))
+    if asked.steps and not enqueued:
+        raise NotFound("The execution has none of these steps.")
+    return Enqueued(enqueued)
+
+
+@post("/reasoning/process", operation_class=described(ProjectQuery), status_code=202)
+async def process(request: AnyRequest, services: Given, data: JSONBody[Process]) -> Enqueued:
+    """Explain one execution again, or everything whose jobs have failed (at a bounded rate)."""
+    if (data.execution_id is None) == (data.status is None):
+        raise Rejected('Say what to process: either {"execution_id": "…"} or {"status": "failed"}.')
+    async with services.database.begin() as conn:
+        project = await project_of(conn, request)
+        row = None if data.execution_id is None else await execution_of(conn, project, data.execution_id)
+    if row is not None:
+        return Enqueued(await _ask(services, row.key, asking.Wish(EXPLAINED_KINDS)))
+    async with services.database.connection() as raw, raw.transaction():
+        return Enqueued(await asking.redrive(raw, project.id))
+
+
+@get("/reasoning/stats", operation_class=described(ProjectQuery))
+async def reasoning_stats(request: AnyRequest, services: Given) -> ReasoningStats:
+    """How many jobs wait, run, failed or are done, and what the explanations have cost."""
+    read_query(request.query_params, ProjectQuery)
+    async with services.database.begin() as conn:
+        project = await project_of(conn, request)
+    async with services.database.connection() as raw, raw.transaction():
+        jobs = await asking.count_jobs(raw, project.id)
+        done = await asking.count_done(raw, project.id)
+    figures = jobs._asdict() | done._asdict()
+    figures["oldest_pending_age_s"] = jobs.oldest_pending_age_s or 0.0
+    return ReasoningStats(**figures)
+
+
+async def _ask(services: Services, key: ExecutionKey, wish: asking.Wish) -> int:
+    async def ask() -> int:
+        async with services.database.connection() as raw, raw.transaction():
+            return await asking.ask(raw, key, wish)
+
+    return await services.database.retrying(ask)
+
+
+async def _shown(services: Services, key: ExecutionKey, place: JobPlace) -> JobView:
+    async with services.database.begin() as conn:
+        row = await load_job(conn, key, place.span_id)
     if row is None:
         raise NotFound(f"There is no job {job_id(*place)!r}.")
     return job_view(row)

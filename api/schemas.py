@@ -127,8 +127,9 @@ class ReasoningStats(msgspec.Struct, kw_only=True):
     completed: int
     failed: int
     cancelled: int
-    oldest_pending_age_s: float | None
-    tokens: Tokens
+    oldest_pending_age_s: float
+    """How long the oldest job that is due has waited."""
+    tokens: int
     cost_usd: float
 
 
@@ -179,10 +180,10 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Process(msgspec.Struct, forbid_unknown_fields=True):
-    """What to explain again: one execution, or every job of a status."""
+    """What to explain again: one execution, or everything whose jobs have failed."""
 
     execution_id: str | None = None
-    status: Literal["failed", "cancelled"] | None = None
+    status: Literal["failed"] | None = None
 
 
 class Enqueued(msgspec.Struct):

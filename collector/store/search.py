@@ -55,7 +55,7 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 def conditions(wanted: ExecutionFilter) -> list[ColumnElement[bool]]:
     """The filter as conditions, cheap ones first."""
-    given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    given = {name: getattr(wanted, name) for name in ExecutionFilter.__struct_fields__}
     found = [CONDITIONS[name](value) for name, value in given.items() if value not in (None, ())]
     return [condition for part in found for condition in part]
 

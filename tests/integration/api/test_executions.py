@@ -1,7 +1,11 @@
 """Executions over REST: what comes in is what is read."""
 
+import json
+
+from collector.store.database import Database
+
 from .conftest import Client, Send
-from .spans import SECOND, START, span, span_id, trace_id
+from .spans import SECOND, START, attribute, span, span_id, trace_id
 
 BASE = "/api/v1/executions"
 
@@ -14,12 +18,7 @@ async def test_an_execution_shows_its_steps_in_start_order(client: Client, send:
     )
     found = (await client.get(f"{BASE}/{trace_id(1)}")).json()
     assert [step["name"] for step in found["steps"]] == ["recommend", "fetch", "rank"]
-    assert (found["name"], found["service"], found["status"], found["project"]) == (
-        "recommend",
-        "shop",
-        "ok",
-        "default",
-    )
+    assert [found[name] for name in ("name", "service", "status", "project")] == ["recommend", "shop", "ok", "default"]
     assert (found["duration_ms"], found["step_count"], found["error_count"]) == (9000.0, 3, 1)
     root, fetch, _ = found["steps"]
     assert root["input"] == {"user": 7}
@@ -27,3 +26,85 @@ async def test_an_execution_shows_its_steps_in_start_order(client: Client, send:
     assert root["parent_span_id"] is None
     assert (fetch["status"], fetch["error"]["message"]) == ("error", "no such shelf")
     assert fetch["parent_span_id"] == span_id(1)
+
+
+async def test_an_execution_without_its_root_is_running_and_says_so(client: Client, send: Send) -> None:
+    await send(span(1, 2, "fetch"))
+    whole = (await client.get(f"{BASE}/{trace_id(1)}")).json()
+    (listed,) = (await client.get(BASE)).json()["items"]
+    assert (whole["status"], whole["root_missing"], whole["completed_at"]) == ("running", True, None)
+    assert (listed["status"], listed["completed_at"]) == ("running", None)
+
+
+async def test_an_execution_answers_to_the_senders_own_id(client: Client, send: Send) -> None:
+    await send(span(1, 1, attributes={"xray.execution.id": "order-17/a b"}))
+    await send(span(2, 1, attributes={"xray.execution.id": "order-18"}))
+    by_own_id = (await client.get(f"{BASE}/order-18")).json()
+    assert (by_own_id["execution_id"], by_own_id["trace_id"]) == ("order-18", trace_id(2))
+    listed = (await client.get(BASE)).json()["items"]
+    assert {item["execution_id"] for item in listed} == {"order-17/a b", "order-18"}
+
+
+async def test_a_step_comes_whole_with_what_was_moved_to_its_input(client: Client, send: Send) -> None:
+    exception = {
+        "name": "exception",
+        "timeUnixNano": str(START + 5),
+        "attributes": [attribute("exception.type", "KeyError"), attribute("exception.message", "'shelf'")],
+    }
+    link = {"traceId": trace_id(9), "spanId": span_id(9), "attributes": [attribute("why", "retry of")]}
+    sent = {"xray.step.input": '{"a": [1, 2]}', "xray.step.output": "plain text", "big": 2**63 - 1, "half": 0.5}
+    await send(span(1, 1, attributes=sent, events=[exception], links=[link]), region="north")
+    found = (await client.get(f"{BASE}/{trace_id(1)}/steps/{span_id(1)}")).json()
+    assert found["attributes"] == sent
+    assert (found["input"], found["output"]) == ({"a": [1, 2]}, "plain text")
+    assert found["error"] == {"type": "KeyError", "message": "'shelf'", "stacktrace": None}
+    assert found["events"][0]["attributes"]["exception.type"] == "KeyError"
+    assert (found["links"][0]["trace_id"], found["links"][0]["attributes"]) == (trace_id(9), {"why": "retry of"})
+    assert found["resource"]["attributes"]["region"] == "north"
+    assert set(found["scope"]) >= {"name", "version", "attributes"}
+    assert found["trace_id"] == trace_id(1)
+
+
+async def test_integers_of_64_bits_pass_through_unparsed(client: Client, send: Send) -> None:
+    await send(span(1, 1, attributes={"big": 2**63 - 1, "small": -(2**63)}))
+    answer = await client.get(f"{BASE}/{trace_id(1)}/steps/{span_id(1)}")
+    assert json.loads(answer.text)["attributes"] == {"big": 2**63 - 1, "small": -(2**63)}
+    assert "9223372036854775807" in answer.text
+
+
+async def test_deleting_an_execution_leaves_nothing_of_it_and_all_of_the_others(
+    client: Client, send: Send, database: Database
+) -> None:
+    await send(span(1, 1, status="error"), span(1, 2), span(2, 1))
+    assert (await client.delete(f"{BASE}/{trace_id(1)}")).status_code == 204
+    assert (await client.get(f"{BASE}/{trace_id(1)}")).status_code == 404
+    assert (await client.delete(f"{BASE}/{trace_id(1)}")).status_code == 404
+    async with database.connection() as conn:
+        for table in ("executions", "steps", "reasoning_jobs"):
+            left = await conn.fetch(f"SELECT DISTINCT trace_id FROM {table}")
+            assert [row["trace_id"].hex() for row in left] == [trace_id(2)], table
+
+
+async def test_what_does_not_exist_is_a_problem_with_status_404(client: Client, send: Send) -> None:
+    await send(span(1, 1))
+    paths = [
+        f"{BASE}/{trace_id(2)}",
+        f"{BASE}/nobody",
+        f"{BASE}/{trace_id(1)}/steps/{span_id(5)}",
+        f"{BASE}/{trace_id(1)}/steps/xyz",
+        f"{BASE}/{trace_id(1)}?project=other",
+        "/api/v1/nothing",
+    ]
+    for path in paths:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path
+        assert answer.json()["status"] == 404
+        assert answer.json()["title"] == "Not Found"
+
+
+async def test_a_project_shows_only_its_own(client: Client, send: Send) -> None:
+    await send(span(1, 1))
+    await send(span(2, 1), **{"xray.project": "films"})
+    for project, number in (("default", 1), ("films", 2)):
+        (item,) = (await client.get(BASE, params={"project": project})).json()["items"]
+        assert (item["project"], item["trace_id"]) == (project, trace_id(number))

@@ -1,0 +1,66 @@
+"""Figures by step name and over time, computed from known durations."""
+
+from typing import Any
+
+import pytest
+
+from .conftest import Client, Send
+from .spans import SECOND, START, span
+
+RANGE = {"since": "2026-09-21T14:00:00Z", "until": "2026-09-21T15:00:00Z"}
+CALL: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "small-1",
+    "gen_ai.usage.input_tokens": 100,
+    "gen_ai.usage.output_tokens": 10,
+}
+
+
+async def test_steps_by_name(client: Client, send: Send) -> None:
+    for number in range(1, 5):
+        await send(
+            span(number, 1, "root", start=START, duration=number * SECOND),
+            span(number, 2, "ask", start=START, status="error" if number == 4 else "ok", attributes=CALL),
+        )
+    found = (await client.get("/api/v1/stats/steps", params=RANGE)).json()
+    assert [item["name"] for item in found["items"]] == ["ask", "root"]
+    ask, root = found["items"]
+    assert (ask["kind"], ask["count"], ask["errors"]) == ("llm", 4, 1)
+    assert (ask["tokens"]["input"], ask["tokens"]["output"]) == (400, 40)
+    assert (root["p50_ms"], root["tokens"]["input"], root["cost_usd"]) == (2500.0, None, None)
+    assert (root["p95_ms"], root["p99_ms"]) == (pytest.approx(3850), pytest.approx(3970))
+    only = (await client.get("/api/v1/stats/steps", params={**RANGE, "kind": "llm", "limit": 1})).json()
+    assert [item["name"] for item in only["items"]] == ["ask"]
+    before = {"since": "2026-09-20", "until": "2026-09-21"}
+    assert (await client.get("/api/v1/stats/steps", params=before)).json()["items"] == []
+
+
+async def test_the_timeline_has_every_bucket_also_the_empty_ones(client: Client, send: Send) -> None:
+    await send(span(1, 1, start=START), span(2, 1, start=START + 60 * SECOND, status="error"))
+    await send(span(3, 1, start=START + 61 * SECOND, duration=3 * SECOND))
+    found = (await client.get("/api/v1/stats/timeline", params=RANGE)).json()
+    assert (found["bucket_s"], len(found["items"])) == (60, 60)
+    filled = {item["started_at"]: item for item in found["items"] if item["executions"]}
+    assert list(filled) == ["2026-09-21T14:13:00Z", "2026-09-21T14:14:00Z"]
+    second = filled["2026-09-21T14:14:00Z"]
+    assert (second["executions"], second["errors"], second["p50_ms"]) == (2, 1, 2000.0)
+    assert found["items"][0]["p50_ms"] is None
+
+
+async def test_impossible_ranges_are_refused(client: Client) -> None:
+    paths = [
+        "steps?since=2026-09-21&until=2026-09-20",
+        "timeline?since=30d&bucket_s=1",
+        "timeline?bucket_s=0",
+        "steps?limit=501",
+        "timeline?kind=llm",
+    ]
+    for path in paths:
+        answer = await client.get(f"/api/v1/stats/{path}")
+        assert answer.status_code == 400, path
+
+
+async def test_without_a_range_the_last_day_is_shown(client: Client) -> None:
+    found = (await client.get("/api/v1/stats/timeline")).json()
+    assert found["bucket_s"] == 1800
+    assert len(found["items"]) in (48, 49)
