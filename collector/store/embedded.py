@@ -58,9 +58,9 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # No statements and no details: they would carry what senders wrote into the log.
+    # No failed statements: they would carry what senders wrote into the log.
     "log_min_messages": "log",
-    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
     "log_checkpoints": "off",
     "logging_collector": "off",
 }

@@ -75,9 +75,10 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def socket_dir(self) -> Path:
+        """In the data folder, or below the system's folder of temporary files where its path would not do."""
         inside = self.data_dir / "run"
-        if len(os.fsencode(inside / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
-            return inside
+        if len(os.fsencode(inside / SOCKET_NAME)) <= LONGEST_SOCKET_PATH and "," not in str(inside):
+            return inside  # a comma parts the hosts of a URL
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"xray-{os.geteuid()}" / digest
 
@@ -94,8 +95,8 @@ class Places(msgspec.Struct, frozen=True):
     def last_words(self) -> str:
         """What the log says about a failed start."""
         lines = self.log_file.read_text(errors="replace").splitlines()[-20:]
-        telling = [line for line in lines if "FATAL" in line or "error:" in line] or lines[-3:]
-        return f"{' '.join(telling[-2:])} (more in {self.log_file})"
+        telling = [line for line in lines if any(mark in line for mark in ("FATAL:", "DETAIL:", "error:"))]
+        return f"{' '.join((telling or lines)[-2:])} (more in {self.log_file})"
 
 
 def own_folder(folder: Path, account: Account) -> None:
