@@ -7,6 +7,7 @@ from collector.reasoning import signs
 from collector.reasoning.evidence import Evidence
 from collector.reasoning.flow import Flow, first_attempt, model_before
 from collector.reasoning.suspects import Suspect, dominant, suspects
+from collector.reasoning.wording import described, quoted
 
 SILENT_LEAST = 0.55
 """A suspect weaker than this does not make a successful execution a failed one."""
@@ -108,7 +109,7 @@ def _explained(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause:
             cause.failure = failure
             return cause
     confidence = 0.9 if failure != evidence.flow.root else 0.5
-    return Cause(failure, confidence, "error", [f"it failed first: {told}"], failure)
+    return Cause(failure, confidence, "error", [f"it failed with {quoted(told)}"], failure)
 
 
 def _limit(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | None:
@@ -116,7 +117,7 @@ def _limit(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | No
     loop = next((suspect for suspect in found if suspect.sign == "loop"), None)
     if loop is None or not signs.LIMIT.search(told):
         return None
-    return Cause(loop.position, 0.85, "loop", [loop.because, f"a limit ended it: {told}"])
+    return Cause(loop.position, 0.85, "loop", [loop.because, f"a limit ended it: {quoted(told)}"])
 
 
 def _timeout(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None:
@@ -124,26 +125,31 @@ def _timeout(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None
     if not (signs.TIMED_OUT.search(told) or signs.CANCELLED.search(told)):
         return None
     first = first_attempt(evidence.flow, dominant(evidence, failure))
-    return Cause(first, 0.85, "timeout", [f"the time ran out here: {told}"])
+    return Cause(first, 0.85, "timeout", [f"the time ran out here: {quoted(told)}"])
 
 
 def _retry(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None:
     first = first_attempt(evidence.flow, failure)
     if first == failure:
         return None
-    told = evidence.readings[first].error or evidence.readings[first].told_error
-    return Cause(first, 0.85, "retry", [f"the first attempt failed: {told}", "the attempts after it failed, too"])
+    told = evidence.readings[first].error or evidence.readings[first].told_error or ""
+    return Cause(
+        first,
+        0.85,
+        "retry",
+        [f"the first attempt failed with {quoted(told)}", "the attempts after it failed, too"],
+    )
 
 
 def _misuse(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None:
     step = evidence.flow.steps[failure]
-    told = evidence.readings[failure].error or evidence.readings[failure].told_error
+    told = evidence.readings[failure].error or evidence.readings[failure].told_error or ""
     if step.kind != "tool" or not signs.is_misuse(told):
         return None
     asker = model_before(evidence.flow, failure)
     if asker == TOP:
         return None
-    return Cause(asker, 0.8, "misuse", [f"it asked for {step.tool or step.name}, which answered: {told}"])
+    return Cause(asker, 0.8, "misuse", [f"it asked for {step.tool or step.name}, which answered {quoted(told)}"])
 
 
 def _data(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | None:
@@ -160,9 +166,9 @@ def _data(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | Non
     ]
     earlier = [suspect for suspect in earlier if suspect.position != failure]
     if earlier:
-        return _from_suspect(evidence, _first(earlier), [f"what came later failed on it: {told}"])
+        return _from_suspect(evidence, _first(earlier), [f"{described(step)} failed on it: {quoted(told)}"])
     if producer is not None:
-        because = [f"its output could not be used by {step.name}: {told}"]
+        because = [f"{described(step)} could not use what it answered", f"{described(step)} failed with {quoted(told)}"]
         return Cause(producer, 0.8, "bad_output", because)
     return None
 
@@ -203,14 +209,23 @@ def _first(strong: list[Suspect]) -> Suspect:
 def _from_suspect(evidence: Evidence, suspect: Suspect, because: list[str]) -> Cause:
     position, sign = suspect.position, suspect.sign
     reading = evidence.readings[position]
-    if sign in ("told", "error") and signs.is_misuse(reading.told_error or reading.error):
-        asker = model_before(evidence.flow, position)
-        if asker != TOP and evidence.flow.steps[position].kind == "tool":
-            return Cause(
-                asker, 0.75, "misuse", [f"it asked for a call that was answered: {reading.told_error or reading.error}"]
-            )
+    told = reading.told_error or reading.error or ""
+    asker = model_before(evidence.flow, position)
+    if sign in ("told", "error") and asker != TOP and signs.is_misuse(told) and _is_tool(evidence, position):
+        words = f"it asked for {described(evidence.flow.steps[position])}, which answered {quoted(told)}"
+        return Cause(asker, 0.75, "misuse", [words, *because])
     first = first_attempt(evidence.flow, position)
     if first != position:
-        told = evidence.readings[first].error or evidence.readings[first].told_error
-        because = [f"the first attempt failed ({told}) and its retry hid that", *because]
+        told = evidence.readings[first].error or evidence.readings[first].told_error or ""
+        hidden = f"it failed with {quoted(told)}, which its retry hid"
+        return Cause(
+            first,
+            min(suspect.strength, 0.95),
+            "retry",
+            [hidden, f"of the retry that worked, {suspect.because}", *because],
+        )
     return Cause(first, min(suspect.strength, 0.95), sign, [suspect.because, *because])
+
+
+def _is_tool(evidence: Evidence, position: int) -> bool:
+    return evidence.flow.steps[position].kind == "tool"

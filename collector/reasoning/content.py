@@ -152,6 +152,18 @@ def _last_user(messages: list[Any]) -> Any:
     return last
 
 
+def is_conversation(value: Any) -> bool:
+    """Whether a value is written as messages, and not plain data."""
+    if isinstance(value, list) and value:
+        value = value[-1][-1] if isinstance(value[-1], list) and value[-1] else value[-1]
+        return isinstance(value, dict) and not MESSAGE_KEYS.isdisjoint(value)
+    return isinstance(value, dict) and not CONVERSATION_KEYS.isdisjoint(value)
+
+
+MESSAGE_KEYS = frozenset(("role", "parts", "kwargs", "message"))
+CONVERSATION_KEYS = MESSAGE_KEYS | {"messages", "choices", "generations", "candidates", "contents"}
+
+
 def last_results(value: Any) -> list[Any]:
     """The tool results after the last answer in a model's input."""
     messages = _messages(value)
@@ -235,6 +247,17 @@ def _wrapper(value: dict[str, Any]) -> str | None:
     """The one key that holds the result, where the others only describe it."""
     held = [key for key in value if key not in ENVELOPE]
     return held[0] if len(held) == 1 and held[0] in WRAPPERS else None
+
+
+def items_in(value: Any) -> int | None:
+    """How many items a result lists, where it is a list or holds exactly one."""
+    value = unwrapped(value)
+    if isinstance(value, list):
+        return len(value)
+    if isinstance(value, dict):
+        lists = [held for held in value.values() if isinstance(held, list)]
+        return len(lists[0]) if len(lists) == 1 else None
+    return None
 
 
 def arguments(value: Any) -> dict[str, Any] | None:

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import orjson
 
+from collector.mapping.tree import TOP
 from collector.model import Record, Step
 from collector.reasoning import signs
 from collector.reasoning.case import Case
-from collector.reasoning.content import NOTHING_SAID, Said, last_results, parse, said
+from collector.reasoning.content import NOTHING_SAID, Said, asked, items_in, last_results, parse, said
 from collector.reasoning.flow import Flow, run
 from collector.store.history import StepHistory, StepName
 
@@ -34,6 +35,7 @@ RESULTS = frozenset(
 )
 OUTSIDE = frozenset(("http", "rpc", "db", "messaging"))
 ERROR_SEVERITY = 17
+QUESTION_CHARS = 500
 HISTORY_LEAST = 10
 """Fewer steps are no history."""
 SLOW_RATIO = 3.0
@@ -57,6 +59,10 @@ class Reading(msgspec.Struct):
     lacking: bool = False
     """It answered that something was missing or did not work."""
     said: Said = NOTHING_SAID
+    asked: str = ""
+    """The head of the question to a model."""
+    found: int | None = None
+    """How many items its result has, where it is a list."""
     history: StepHistory | None = None
     slower: float = 0.0
     """How many times the history's 95th percentile it took, where that is unusual; else 0."""
@@ -68,6 +74,10 @@ class Evidence(msgspec.Struct):
     case: Case
     flow: Flow
     readings: list[Reading]
+    fatal: list[bool]
+    """Failed, and so did every step above it up to the root."""
+    tokens_total: int
+    """Of the execution, as its facts count them."""
 
 
 def gather(case: Case) -> Evidence:
@@ -75,7 +85,19 @@ def gather(case: Case) -> Evidence:
     logs = _log_errors(case.records, case.events)
     readings = [_read(step, case.history, logs.get(step.span_id)) for step in case.steps]
     failed = [reading.error is not None or reading.told_error is not None for reading in readings]
-    return Evidence(case, run(case.steps, case.facts.root_span_id, failed), readings)
+    tokens = case.facts.tokens
+    total = (tokens.input or 0) + (tokens.output or 0) if tokens else 0
+    flow = run(case.steps, case.facts.root_span_id, failed, [reading.empty for reading in readings])
+    return Evidence(case, flow, readings, _fatal(flow, readings), total)
+
+
+def _fatal(flow: Flow, readings: list[Reading]) -> list[bool]:
+    fatal = [False] * len(readings)
+    for position in flow.tree.order:
+        parent = flow.parent(position)
+        above = position == flow.root if parent == TOP else fatal[parent]
+        fatal[position] = above and readings[position].error is not None
+    return fatal
 
 
 def _read(step: Step, history: Mapping[StepName, StepHistory], log_error: str | None) -> Reading:
@@ -116,18 +138,16 @@ def _read_answer(step: Step, reading: Reading) -> None:
     reading.cut = any(signs.is_cut(finish) for finish in finishes)
     if finishes[0] is None and not reading.said.calls:
         reading.cut = signs.looks_cut(reading.said.text, step.tokens.output if step.tokens else None)
-    reading.fed_error = _fed_error(step.input)
+    _read_question(step, reading)
     reading.refused = not reading.said.calls and signs.is_refusal(reading.said.text, finishes[0])
     reading.lacking = not reading.said.calls and signs.tells_lack(reading.said.text)
 
 
-def _fed_error(text: str | None) -> str | None:
-    """An error in one of the tool results that end a model's input."""
-    for result in last_results(parse(text)) if text else ():
-        told = signs.error_in(result)
-        if told:
-            return told
-    return None
+def _read_question(step: Step, reading: Reading) -> None:
+    """What a model was asked, and an error in one of the tool results that end its input."""
+    value = parse(step.input)
+    reading.asked = asked(value)[:QUESTION_CHARS]
+    reading.fed_error = next((told for result in last_results(value) if (told := signs.error_in(result))), None)
 
 
 def _read_result(step: Step, reading: Reading) -> None:
@@ -137,6 +157,7 @@ def _read_result(step: Step, reading: Reading) -> None:
     if step.kind not in RESULTS:
         return
     value = parse(step.output)
+    reading.found = items_in(value)
     reading.told_error = signs.error_in(value)
     reading.empty = reading.told_error is None and signs.is_empty(value)
 

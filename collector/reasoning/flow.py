@@ -35,6 +35,8 @@ class Flow(msgspec.Struct):
     """Model calls by their owner, in start order."""
     repeats: dict[Fingerprint, list[int]]
     """Steps with the same parent, kind, name and input, in start order; those that ran once are left out."""
+    places: dict[int, tuple[int, int]]
+    """Of steps in `repeats`: which of how many."""
 
     @property
     def total_ns(self) -> int:
@@ -58,8 +60,8 @@ class Flow(msgspec.Struct):
         return parent != TOP and self.latest_below[parent] >= self.ends[position]
 
 
-def run(steps: list[Step], root_span_id: bytes, failed: list[bool]) -> Flow:
-    """The flow of steps that are in start order; `failed` says which of them ended badly."""
+def run(steps: list[Step], root_span_id: bytes, failed: list[bool], hollow: list[bool]) -> Flow:
+    """The flow of steps that are in start order; `failed` says which ended badly, `hollow` which gave nothing."""
     tree = grow(steps)
     children: list[list[int]] = [[] for _ in steps]
     for position, parent in enumerate(tree.parents):
@@ -81,11 +83,12 @@ def run(steps: list[Step], root_span_id: bytes, failed: list[bool]) -> Flow:
         owner=_owners(steps, tree),
         models={},
         repeats={},
+        places={},
     )
     for position, step in enumerate(steps):
         if step.kind == "llm":
             flow.models.setdefault(flow.owner[position], []).append(position)
-    _attempts(flow, failed)
+    _attempts(flow, failed, hollow)
     return flow
 
 
@@ -120,7 +123,7 @@ def fingerprint(flow: Flow, position: int) -> Fingerprint:
     return flow.tree.parents[position], step.kind, step.tool or step.name, step.input
 
 
-def _attempts(flow: Flow, failed: list[bool]) -> None:
+def _attempts(flow: Flow, failed: list[bool], hollow: list[bool]) -> None:
     """Finds retries: the same work, below the same parent, begun after a failed one had ended."""
     groups: dict[Fingerprint, list[int]] = {}
     for position in range(len(flow.steps)):
@@ -132,8 +135,9 @@ def _attempts(flow: Flow, failed: list[bool]) -> None:
         worked = False
         for place in range(len(group) - 1, -1, -1):
             position = group[place]
+            flow.places[position] = place, len(group)
             flow.recovered[position] = failed[position] and worked
-            worked = worked or not failed[position]
+            worked = worked or not (failed[position] or hollow[position])
             before = group[place - 1] if place else TOP
             if before != TOP and failed[before] and flow.ends[before] <= flow.steps[position].start_ns:
                 flow.retry_of[position] = before

@@ -3,12 +3,15 @@
 import asyncio
 
 import msgspec
-import orjson
 
-from collector.model import EXECUTION_SPAN, Explanation, RootCause, Step
+from collector.model import EXECUTION_SPAN, Explanation, RootCause
 from collector.reasoning.case import Case
-from collector.reasoning.cause import find
+from collector.reasoning.cause import Cause, find
 from collector.reasoning.evidence import Evidence, gather
+from collector.reasoning.facts import hexed, step_facts
+from collector.reasoning.story import execution_facts, tell_execution
+from collector.reasoning.telling import tell
+from collector.reasoning.wording import sentence
 
 STEPS_AT_ONCE = 50
 """About as many steps as are explained in 5 ms; more leave the event loop."""
@@ -26,29 +29,36 @@ class Rules:
 def explain(case: Case) -> list[Explanation]:
     """One explanation for each due step, and one for the execution where it is due."""
     evidence = gather(case)
-    explained = [_step(step) for step in case.steps if step.span_id in case.due]
+    cause = find(evidence)
+    explained = [
+        _step(evidence, position, cause) for position, step in enumerate(case.steps) if step.span_id in case.due
+    ]
     if EXECUTION_SPAN in case.due:
-        explained.append(_execution(evidence))
+        explained.append(_execution(evidence, cause))
     return explained
 
 
-def _step(step: Step) -> Explanation:
-    ms = (step.duration_ns or 0) / 1e6
-    text = f"The {step.kind} step {step.name} took {ms:,.0f} ms."
-    if step.error:
-        text += f" It failed: {step.error.message or step.error.type or 'no reason was given'}."
-    facts = {"duration_ms": ms, "error": step.error is not None}
-    return Explanation(span_id=step.span_id, text=text, facts=msgspec.Raw(orjson.dumps(facts)))
+def _step(evidence: Evidence, position: int, cause: Cause | None) -> Explanation:
+    return Explanation(
+        span_id=evidence.flow.steps[position].span_id,
+        text=tell(evidence, position, cause),
+        facts=msgspec.Raw(msgspec.json.encode(step_facts(evidence, position, cause))),
+    )
 
 
-def _execution(evidence: Evidence) -> Explanation:
-    case = evidence.case
-    failed = [step for step in case.steps if step.error]
-    text = f"{case.facts.name} made {len(case.steps)} steps and ended with status {case.facts.status}."
-    found, cause = find(evidence), None
-    if found:
-        first = case.steps[found.position]
-        text += f" It went wrong first in {first.name}."
-        cause = RootCause(span_id=first.span_id.hex(), confidence=found.confidence, evidence=found.because)
-    facts = {"steps": len(case.steps), "errors": len(failed)}
-    return Explanation(span_id=EXECUTION_SPAN, text=text, facts=msgspec.Raw(orjson.dumps(facts)), root_cause=cause)
+def _execution(evidence: Evidence, cause: Cause | None) -> Explanation:
+    facts = execution_facts(evidence, cause)
+    return Explanation(
+        span_id=EXECUTION_SPAN,
+        text=tell_execution(evidence, facts, cause),
+        facts=msgspec.Raw(msgspec.json.encode(facts)),
+        root_cause=None if cause is None else root_cause(evidence, cause),
+    )
+
+
+def root_cause(evidence: Evidence, cause: Cause) -> RootCause:
+    return RootCause(
+        span_id=hexed(evidence, cause.position),
+        confidence=round(cause.confidence, 2),
+        evidence=[sentence(words) for words in cause.because],
+    )

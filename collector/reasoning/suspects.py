@@ -9,6 +9,7 @@ from collector.mapping.tree import TOP
 from collector.reasoning import signs
 from collector.reasoning.evidence import Evidence, Reading
 from collector.reasoning.flow import model_before
+from collector.reasoning.wording import quoted
 
 AI_KINDS = frozenset(("agent", "llm", "tool", "retriever", "embedding", "reranker", "guardrail", "memory"))
 LOOPING_KINDS = frozenset(("tool", "agent", "retriever"))
@@ -65,18 +66,18 @@ def _suspect(evidence: Evidence, position: int, good: Successes) -> Suspect | No
     if position == evidence.flow.root:
         return None
     if reading.told_error and not _below_too(evidence, position, "told_error"):
-        because = f"its result tells an error although its status does not: {reading.told_error}"
+        because = f"its result tells an error although its status does not: {quoted(reading.told_error)}"
         return Suspect(position, "told", _told(evidence, position, good), because)
     if reading.refused:
         return Suspect(position, "refused", 0.8, "the model refused to answer")
     if reading.cut:
         return Suspect(position, "cut", 0.75, "the answer was cut off at the length limit")
     if reading.log_error:
-        return Suspect(position, "logged", 0.62, f"it logged an error: {reading.log_error}")
+        return Suspect(position, "logged", 0.62, f"it logged the error {quoted(reading.log_error)}")
     if reading.empty and not _below_too(evidence, position, "empty"):
         return Suspect(position, "empty", _emptiness(evidence, position, good), "its result was empty")
     if reading.error and not _below_too(evidence, position, "error"):
-        return Suspect(position, "error", _failed(evidence, position, good), f"it failed: {reading.error}")
+        return Suspect(position, "error", _failed(evidence, position, good), f"it failed with {quoted(reading.error)}")
     return _fed(evidence, position)
 
 
@@ -124,19 +125,21 @@ def _fed(evidence: Evidence, position: int) -> Suspect | None:
     between = range(asker + 1 if asker != TOP else max(position - 5, 0), position)
     if any(evidence.readings[other].told_error or evidence.readings[other].error for other in between):
         return None
-    return Suspect(asker if asker != TOP else position, "fed", 0.7, f"the call that it asked for was answered: {told}")
+    return Suspect(
+        asker if asker != TOP else position, "fed", 0.7, f"the call that it asked for was answered {quoted(told)}"
+    )
 
 
 def _loops(evidence: Evidence) -> list[Suspect]:
     """The same work with the same input and the same result, at least three times."""
     flow, found = evidence.flow, []
-    for (_, kind, name, given), group in flow.repeats.items():
+    for (_, kind, _, given), group in flow.repeats.items():
         if kind not in LOOPING_KINDS or len(group) < LOOP_LEAST or flow.retry_of[group[-1]] != TOP:
             continue
         if len({flow.steps[position].output for position in group}) == 1:
             strength = 0.3 if given is None else 0.8
             alike = "" if given is None else " with the same arguments and the same result"
-            found.append(Suspect(group[1], "loop", strength, f"{name} was called {len(group)} times{alike}"))
+            found.append(Suspect(group[1], "loop", strength, f"it ran {len(group)} times{alike}"))
     return found
 
 
