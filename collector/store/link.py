@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
@@ -49,39 +49,52 @@ class Stored(msgspec.Struct):
     """Rows that the database refuses for good."""
 
 
-class Caution(msgspec.Struct):
-    """Whether COPY is worth trying, for all links: not shortly after a group that held something stored before."""
+class Memory(msgspec.Struct):
+    """What the links of a writer learn, for each other."""
 
-    groups_left: int = 0
+    careful_groups: int = 0
+    """How many groups take the conflict path before COPY is tried again."""
+    origins: dict[tuple[int, bytes], int] = {}
+    """The hour in which each resource and scope was stored or renewed last."""
 
-    def note(self, duplicates: int) -> None:
-        self.groups_left = CAREFUL_GROUPS if duplicates else max(0, self.groups_left - 1)
+    def note_duplicates(self, count: int) -> None:
+        self.careful_groups = CAREFUL_GROUPS if count else max(0, self.careful_groups - 1)
+
+    def note_origins(self, origins: Iterable[OriginRow], hour: int) -> None:
+        if len(self.origins) > ORIGINS_KEPT:
+            self.origins.clear()
+        self.origins.update((_origin_key(origin), hour) for origin in origins)
 
 
 class Link:
     """A connection of the writer. Not connected at first, nor after a loss."""
 
-    def __init__(self, database: Database, policy: Policy, quiet: copying.Quiet, caution: Caution) -> None:
+    def __init__(self, database: Database, policy: Policy, quiet: copying.Quiet, memory: Memory) -> None:
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called when the connection ends for whatever reason."""
         self._database = database
         self._policy = policy
         self._quiet = quiet
-        self._caution = caution
+        self._memory = memory
         self._connection: asyncpg.Connection | None = None
-        self._origins: dict[tuple[int, bytes], int] = {}
 
     @property
     def is_connected(self) -> bool:
         return self._connection is not None and not self._connection.is_closed()
 
     async def connect(self) -> None:
-        """Connect and prepare; raises Unavailable."""
+        """Connect and prepare; raises Unavailable, whatever the reason is: any of them may pass."""
         await self.close()
-        connection = await self._database.connect()
         try:
-            await copying.prepare(connection)
+            connection = await self._database.connect()
+            try:
+                await copying.prepare(connection)
+            except BaseException:
+                connection.terminate()
+                raise
         except Exception as error:
-            connection.terminate()
             raise Unavailable("The database can't be used just now.") from error
+        connection.add_termination_listener(lambda _: self.on_loss())
         self._connection = connection
 
     async def close(self) -> None:
@@ -112,7 +125,7 @@ class Link:
         return stored
 
     async def _store_rows(self, group: Group, internal: frozenset[bytes], stored: Stored) -> None:
-        if not self._caution.groups_left and await self._copy(group, internal, stored):
+        if not self._memory.careful_groups and await self._copy(group, internal, stored):
             return
 
         async def insert(rows: Sequence[Row]) -> None:
@@ -125,7 +138,7 @@ class Link:
             if fault_of(error) != "data":
                 raise
             stored.culprits += await bisect(rows, insert, error)
-        self._caution.note(stored.duplicate_steps + stored.duplicate_records + len(stored.culprits))
+        self._memory.note_duplicates(stored.duplicate_steps + stored.duplicate_records + len(stored.culprits))
 
     async def _copy(self, group: Group, internal: frozenset[bytes], stored: Stored) -> bool:
         """The fast way, which proves that every row is new; False where it failed for whatever the rows are."""
@@ -192,15 +205,12 @@ class Link:
     async def _keep_origins(self, group: Group, stored: Stored) -> Group:
         """Store the resources and scopes not seen this hour, before the transaction and outside of it."""
         hour = int(asyncio.get_running_loop().time() // 3600)
-        fresh = sorted(
-            (origin for key, origin in group.origins.items() if self._origins.get(key) != hour), key=_origin_key
-        )
+        known = self._memory.origins
+        fresh = sorted((origin for key, origin in group.origins.items() if known.get(key) != hour), key=_origin_key)
         if not fresh:
             return group
         bad = {_origin_key(origin): error for origin, error in await self._insert_origins(fresh)}
-        if len(self._origins) + len(fresh) > ORIGINS_KEPT:
-            self._origins.clear()
-        self._origins.update((_origin_key(origin), hour) for origin in fresh if _origin_key(origin) not in bad)
+        self._memory.note_origins((origin for origin in fresh if _origin_key(origin) not in bad), hour)
         return _without(group, bad, stored) if bad else group
 
     async def _insert_origins(self, origins: Sequence[OriginRow]) -> list[tuple[OriginRow, Exception]]:

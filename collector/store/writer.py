@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from collector.model import Batch, ExecutionKey, RecordRow, Refusal, StepRow
 from collector.store.conflict import fault_of
 from collector.store.copying import Quiet
 from collector.store.database import Database
-from collector.store.link import Caution, Group, Link, Row, Stored
+from collector.store.link import Group, Link, Memory, Row, Stored
 from collector.store.merge import Policy
 from collector.telemetry import Telemetry
 
@@ -67,20 +68,23 @@ class Writer:
         self._database = database
         self._options = options
         self._telemetry = telemetry or Telemetry()
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
         self._open: set[asyncio.Future[list[Refusal]]] = set()
         self._armed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        caution = Caution()
-        self._links = [self._make_link(caution) for _ in range(options.connections)]
+        memory = Memory()
+        self._links = [self._make_link(memory) for _ in range(options.connections)]
         self._without_database: set[Link] = set()
 
-    def _make_link(self, caution: Caution) -> Link:
+    def _make_link(self, memory: Memory) -> Link:
         options = self._options
         policy = Policy(options.explained_kinds, options.explain)
         quiet = Quiet(timedelta(milliseconds=options.settle_ms), timedelta(milliseconds=options.settle_limit_ms))
-        return Link(self._database, policy, quiet, caution)
+        link = Link(self._database, policy, quiet, memory)
+        link.on_loss = self._wake.set
+        return link
 
     @property
     def is_available(self) -> bool:
@@ -131,14 +135,19 @@ class Writer:
         self._open.add(answer)
         answer.add_done_callback(self._open.discard)
         self.waiting_bytes += batch.size_bytes
-        self._queue.put_nowait(_Waiting(batch, answer))
+        self._waiting.append(_Waiting(batch, answer))
+        self._wake.set()
         return await answer
 
     async def _store_groups(self, link: Link) -> None:
         while True:
             if not link.is_connected:
                 await self._connect(link)
-            group = await self._take()
+            group = self._take()
+            if not group:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
             try:
                 await self._store(link, group)
             except asyncio.CancelledError:
@@ -165,23 +174,21 @@ class Writer:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, BACK_OFF_MOST_S)
 
-    async def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_Waiting]:
         """Everything that waits, up to the bounds of a group; what its sender gave up is left out."""
-        taken = [await self._queue.get()]
-        rows, size_bytes = _rows(taken[0].batch), taken[0].batch.size_bytes
-        while rows < self._options.group_steps and size_bytes < self._options.group_bytes and not self._queue.empty():
-            item = self._queue.get_nowait()
+        taken: list[_Waiting] = []
+        rows = size_bytes = 0
+        while self._waiting and rows < self._options.group_steps and size_bytes < self._options.group_bytes:
+            item = self._waiting.popleft()
+            self.waiting_bytes -= item.batch.size_bytes
+            if item.answer.done():
+                continue
             taken.append(item)
             rows += _rows(item.batch)
             size_bytes += item.batch.size_bytes
-        self.waiting_bytes -= size_bytes
-        return [item for item in taken if not item.answer.done()]
+        return taken
 
     async def _store(self, link: Link, group: list[_Waiting]) -> None:
-        if not group:
-            return
-        if not link.is_connected:
-            await link.connect()
         began = time.perf_counter()
         stored = await link.store(_gather(group))
         _answer(group, stored)
@@ -199,8 +206,8 @@ class Writer:
                 call(stored.executions)
 
     def _refuse_waiting(self, message: str) -> None:
-        while not self._queue.empty():
-            item = self._queue.get_nowait()
+        while self._waiting:
+            item = self._waiting.popleft()
             self.waiting_bytes -= item.batch.size_bytes
             _refuse([item], message)
 
