@@ -1,9 +1,9 @@
 """Compressed bodies, undone a piece at a time, so that a small body can't become a large one unseen."""
 
 import asyncio
-import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import zstandard
 
@@ -11,8 +11,12 @@ from collector.errors import Rejected, TooLarge
 from collector.receiver.admission import Seat
 
 PIECE_BYTES = 1 << 20
-GZIP_WINDOW, ZLIB_WINDOW = 31, 15
+ZLIB_INPUT_BYTES = 64 << 10
+ZSTD_INPUT_BYTES = 1 << 10
+"""Small, since zstd's output can't be bounded: 4 bytes of input may mean 128 KiB."""
 ZSTD_WINDOW_BYTES = 8 << 20
+MOST_MEMBERS = 10_000
+"""Streams may be joined end to end (bgzip does, every 64 KiB); more than this is an attack on our time."""
 CODINGS = ("gzip", "deflate", "zstd")
 
 
@@ -34,28 +38,50 @@ async def inflate(body: bytes, coding: str, limit_bytes: int, seat: Seat) -> byt
 
 def _pieces(body: bytes, coding: str) -> Iterator[bytes]:
     try:
-        yield from _zstd(body) if coding == "zstd" else _zlib(body, GZIP_WINDOW if coding == "gzip" else ZLIB_WINDOW)
+        if coding == "zstd":
+            decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
+            yield from _members(body, decompressor.decompressobj, ZSTD_INPUT_BYTES)
+        else:
+            window = zlib.MAX_WBITS + (16 if coding == "gzip" else 0)
+            yield from _members(body, lambda: _Zlib(window), ZLIB_INPUT_BYTES)
     except (zlib.error, zstandard.ZstdError, EOFError):
         raise Rejected(f"The body is not a whole {coding} stream, as its Content-Encoding says.") from None
 
 
-def _zlib(body: bytes, window: int) -> Iterator[bytes]:
-    """All members of a stream: gzip files may be joined end to end."""
-    while body:
-        stream = zlib.decompressobj(window)
-        while not stream.eof:
-            piece = stream.decompress(body, PIECE_BYTES)
-            body = stream.unconsumed_tail
-            if piece:
-                yield piece
-            elif not body and not stream.eof:
+def _members(body: bytes, open_stream: Callable[[], Any], input_bytes: int) -> Iterator[bytes]:
+    """The output of all streams that are joined in `body`, each to its end."""
+    stream, at, members, piece = open_stream(), 0, 1, b""
+    while at < len(body) or (piece and not stream.eof):  # a bounded output may lag behind the input
+        given = body[at : at + input_bytes]
+        piece = stream.decompress(given)
+        if piece:
+            yield piece
+        at += len(given) - len(stream.unused_data) - len(getattr(stream, "unconsumed_tail", b""))
+        if stream.eof and at < len(body):
+            stream, members = open_stream(), members + 1
+            if members > MOST_MEMBERS:
                 raise EOFError
-        body = stream.unused_data
+    if not stream.eof:
+        raise EOFError
 
 
-def _zstd(body: bytes) -> Iterator[bytes]:
-    reader = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).stream_reader(
-        io.BytesIO(body), read_across_frames=True
-    )
-    while piece := reader.read(PIECE_BYTES):
-        yield piece
+class _Zlib:
+    """zlib's stream with its output bounded."""
+
+    def __init__(self, window: int) -> None:
+        self._stream = zlib.decompressobj(window)
+
+    def decompress(self, data: bytes) -> bytes:
+        return self._stream.decompress(data, PIECE_BYTES)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    @property
+    def unconsumed_tail(self) -> bytes:
+        return self._stream.unconsumed_tail
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof

@@ -1,0 +1,67 @@
+"""Just enough HTTP/2 to see the frames that a gRPC server sends."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+class Frame(NamedTuple):
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+
+class Http2:
+    DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+    END_STREAM, END_HEADERS = 1, 4
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        writer.write(PREFACE)
+        self._write(self.SETTINGS, 0, 0, b"")
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, port: int) -> AsyncIterator["Http2"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.close()
+
+    def ping(self) -> None:
+        self._write(self.PING, 0, 0, b"xray-png")
+
+    def call(self, path: str, body: bytes, **headers: str) -> None:
+        """One unary call, on stream 1."""
+        named = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x"}
+        named |= {"content-type": "application/grpc", "te": "trailers"} | headers
+        block = b"".join(_literal(name.encode()) + _text(value.encode()) for name, value in named.items())
+        self._write(self.HEADERS, self.END_HEADERS, 1, block)
+        self._write(self.DATA, self.END_STREAM, 1, b"\0" + struct.pack(">I", len(body)) + body)
+
+    async def frame(self) -> Frame:
+        head = await self._reader.readexactly(9)
+        size = int.from_bytes(head[:3], "big")
+        stream = int.from_bytes(head[5:], "big") & 0x7FFFFFFF
+        return Frame(head[3], head[4], stream, await self._reader.readexactly(size))
+
+    def _write(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        self._writer.write(
+            struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+        )
+
+
+def _literal(name: bytes) -> bytes:
+    """The start of an HPACK header field without indexing, with a literal name."""
+    return b"\0" + _text(name)
+
+
+def _text(text: bytes) -> bytes:
+    assert len(text) < 127
+    return bytes((len(text),)) + text
