@@ -18,6 +18,8 @@ from collector.errors import Misconfigured
 from collector.model import Step, Tokens
 
 MILLION = 1_000_000
+NAMES_KEPT = 10_000
+"""Names of models are a sender's to choose: no more of them are remembered."""
 
 # The spellings of providers that the package does not know, or reads as another one.
 PROVIDERS = {
@@ -73,7 +75,7 @@ class PriceTable:
     def __init__(self, own: Mapping[str, Rates] | None = None, dated: date | None = None) -> None:
         self._own = {name.lower(): rates for name, rates in (own or {}).items()}
         self._dated = dated
-        self._kept: dict[tuple[str | None, str], Any] = {}
+        self._kept: dict[tuple[str | None, str], _Kept | None] = {}
         self._days: list[date] = []
 
     def overridden(self, own: Mapping[str, Rates], dated: date | None = None) -> "PriceTable":
@@ -103,7 +105,7 @@ class PriceTable:
         if kept is None:
             return None
         at = datetime.fromtimestamp(step.start_ns // 1_000_000_000, UTC)
-        rates_then = vars(kept.get_prices(at, _circumstances(step)))
+        rates_then = vars(kept.model.get_prices(at, _circumstances(step) if kept.own else None))
         if "input_mtok" not in rates_then and "output_mtok" not in rates_then:
             return None
         return Price(_kept_cost(rates_then, tokens, hour), self._prices_of(at.date()))
@@ -116,11 +118,15 @@ class PriceTable:
         fitting = [key for key in self._own if "*" in key and any(fnmatchcase(name, key) for name in names)]
         return self._own[max(fitting, key=lambda key: (len(key), key))] if fitting else None
 
-    def _kept_model(self, provider: str | None, model: str) -> Any:
+    def _kept_model(self, provider: str | None, model: str) -> "_Kept | None":
         key = (provider, model)
-        if key not in self._kept:
-            self._kept[key] = None if provider in OWN_MACHINES else _find(provider, model)
-        return self._kept[key]
+        if key in self._kept:
+            return self._kept.get(key)
+        found = None if provider in OWN_MACHINES else _find(provider, model)
+        if len(self._kept) >= NAMES_KEPT:
+            self._kept.clear()
+        self._kept[key] = found
+        return found
 
     def _prices_of(self, day: date) -> date | None:
         """The newest change of any kept price that had come into force by `day`: how old the table is, at the most."""
@@ -167,7 +173,13 @@ def _circumstances(step: Step) -> dict[str, str] | None:
     return {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
 
 
-def _find(provider: str | None, model: str) -> Any:
+class _Kept(NamedTuple):
+    model: Any
+    own: bool
+    """Listed by the provider itself, and not by the maker that it resells: only then do its tiers hold."""
+
+
+def _find(provider: str | None, model: str) -> _Kept | None:
     """The model in the package's table: at its provider, at the one its name starts with, at its maker."""
     candidates: list[tuple[str | None, str]] = [(PROVIDERS.get(provider, provider), model)] if provider else []
     prefix, slash, rest = model.partition("/")
@@ -182,13 +194,20 @@ def _find(provider: str | None, model: str) -> Any:
     return None
 
 
-def _look_up(provider: str | None, model: str) -> Any:
-    from genai_prices.data_snapshot import get_snapshot
+def _look_up(provider: str | None, model: str) -> _Kept | None:
+    """Past the package's own caches, which grow with every name that is asked for."""
+    from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
 
-    try:
-        return get_snapshot().find_provider_model(model, None, provider, None)[1]
-    except LookupError:
+    providers = get_snapshot().providers
+    if provider is None:
+        matching = (each for each in providers if each.model_match is not None and each.model_match.is_match(model))
+        at = next(matching, None)
+    else:
+        at = find_provider_by_id(providers, provider)
+    found = at.find_model(model, all_providers=providers) if at is not None else None
+    if at is None or found is None:
         return None
+    return _Kept(found, any(found is each for each in at.models))
 
 
 def _days_of_change() -> list[date]:
