@@ -237,7 +237,6 @@ reasoning_jobs = Table(
         "trace_id",
         postgresql_where=text("status = 'pending' AND run_at < 'infinity'"),
     ),
-    Index("reasoning_jobs_leased", "lease_until", postgresql_where=text("status = 'processing'")),
     postgresql_with={
         "fillfactor": "70",
         "autovacuum_vacuum_scale_factor": "0.01",
@@ -267,4 +266,62 @@ reasonings = Table(
     PrimaryKeyConstraint("project_id", "trace_id", "span_id"),
     CheckConstraint("status IN ('completed', 'skipped')", name="reasonings_status"),
     Index("reasonings_created", "project_id", text("created_at DESC")),
+)
+
+# What a worker runs now: no index holds `lease_until`, so that a beat stays a cheap (HOT) update.
+Index(
+    "reasoning_jobs_processing",
+    reasoning_jobs.c.project_id,
+    reasoning_jobs.c.trace_id,
+    postgresql_where=text("status = 'processing'"),
+)
+Index(
+    "reasoning_jobs_dead",
+    reasoning_jobs.c.project_id,
+    reasoning_jobs.c.changed_at,
+    postgresql_where=text("status IN ('failed', 'cancelled')"),
+)
+
+# What all workers share of a model's provider: the places at its door, and whether the door is open.
+provider_slots = Table(
+    "provider_slots",
+    metadata,
+    Column("provider", Text, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("lease_token", UUID(as_uuid=True)),
+    _time("lease_until"),
+    Column("worker", Text),
+    PrimaryKeyConstraint("provider", "slot"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+provider_states = Table(
+    "provider_states",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    _time("closed_until", nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# What was paid to models.
+reasoning_spend = Table(
+    "reasoning_spend",
+    metadata,
+    Column("project_id", Integer, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    PrimaryKeyConstraint("project_id", "day"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# Answers of models by the hash of what was asked, so that equal work is paid once.
+reasoning_answers = Table(
+    "reasoning_answers",
+    metadata,
+    Column("question", LargeBinary, primary_key=True),
+    Column("answer", JsonText, nullable=False),
+    _now("created_at"),
+    Index("reasoning_answers_created", "created_at"),
 )

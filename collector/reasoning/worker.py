@@ -1,0 +1,196 @@
+"""The worker: loops that look for due executions and have them explained; start, wake, do, settle, stop."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from random import random, sample, uniform
+
+import msgspec
+
+from collector.config import Settings
+from collector.errors import LeaseLost
+from collector.mapping.prices import PriceTable
+from collector.model import ExecutionKey
+from collector.reasoning.keeper import Keeper
+from collector.reasoning.lanes import Lanes
+from collector.reasoning.policy import delays
+from collector.reasoning.provider import Provider
+from collector.reasoning.reasoner import Engine
+from collector.reasoning.work import Work
+from collector.store.completion import Quiet
+from collector.store.database import Database
+from collector.store.jobs import SETTLED_OFFSET, Lane, Lease, look
+from collector.store.leases import Sweep, reopen, sweep
+from collector.store.notify import Listener, connects_to
+from collector.telemetry import Telemetry
+
+EVERYTHING = Lane()
+UNSETTLED = Lane(0, SETTLED_OFFSET)
+SETTLED = Lane(SETTLED_OFFSET)
+FAIR_LOOK = 4
+"""Every fourth look begins behind the most urgent classes, so that nothing starves."""
+CLASSES = (1, 2, 6)
+"""Where the lower classes begin: behind URGENT, ASKED, ORDINARY."""
+UNTIL_DUE_S = 0.03
+
+Do = Callable[[Sequence[ExecutionKey]], Awaitable[bool]]
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    concurrency: int = 4
+    """Executions that a slow reasoner explains at once."""
+    batch: int = 64
+    """Executions that are looked for together."""
+    lease_ms: int = 60_000
+    max_attempts: int = 5
+    settle_ms: int = 2_000
+    settle_limit_ms: int = 300_000
+    poll_ms: int = 500
+    sweep_ms: int = 5_000
+    listen: bool = True
+    listen_url: str | None = None
+    """A direct URL where the database is reached through a pooler."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "WorkerOptions":
+        return cls(
+            concurrency=settings.reasoner_concurrency,
+            lease_ms=settings.reasoner_lease_ms,
+            max_attempts=settings.reasoner_max_attempts,
+            settle_ms=settings.reasoner_settle_ms,
+            settle_limit_ms=settings.reasoner_settle_limit_ms,
+            listen_url=settings.listen_database_url,
+        )
+
+
+class Worker:
+    """Explains what is due, as one of any number of workers on the same database; with no engine it only settles.
+
+    `busy` says when ingest needs the machine; `on_commit` is called with the executions that a commit changed.
+    """
+
+    def __init__(
+        self, database: Database, engine: Engine | None, options: WorkerOptions, telemetry: Telemetry | None = None
+    ) -> None:
+        self._database = database
+        self._engine = engine
+        self._options = options
+        self._telemetry = telemetry or Telemetry()
+        quiet = Quiet(timedelta(milliseconds=options.settle_ms), timedelta(milliseconds=options.settle_limit_ms))
+        duration = timedelta(milliseconds=options.lease_ms)
+        self.lease = Lease(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", duration)
+        self._work = Work(database, engine, quiet, options.max_attempts, self._telemetry)
+        self._keeper = Keeper(database, self.lease, self._telemetry)
+        self._lanes = Lanes(database, self._work, self.lease, self._keeper)
+        self._wakes: list[asyncio.Event] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._helpers: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+
+    @property
+    def is_healthy(self) -> bool:
+        """False when a loop has died, which must never be."""
+        return bool(self._loops) and not any(task.done() for task in (*self._loops, *self._helpers))
+
+    @property
+    def on_commit(self) -> list[Callable[[list[ExecutionKey]], None]]:
+        return self._lanes.on_commit
+
+    def use(
+        self,
+        *,
+        prices: PriceTable | None = None,
+        provider: Provider | None = None,
+        busy: Callable[[], bool] | None = None,
+    ) -> None:
+        """What not every worker has: own prices, a provider's door, a word on how busy ingest is."""
+        self._work.prices = prices
+        self._lanes.provider = provider
+        self._lanes.busy = busy or self._lanes.busy
+
+    async def start(self) -> None:
+        lanes = self._lanes
+        if self._engine is not None and self._engine.is_slow:
+            loops = [self._loop(UNSETTLED, lanes.settle_batch)]
+            loops += [self._loop(SETTLED, lanes.explain_one) for _ in range(self._options.concurrency)]
+        else:
+            loops = [self._loop(EVERYTHING, lanes.explain_batch)]
+        helpers = [self._keeper.run(), self._sweep()]
+        if self._options.listen:
+            url = self._options.listen_url
+            listener = Listener(connects_to(url) if url else self._database.connect, self._hear)
+            helpers.append(listener.run(lambda error: self._telemetry.errors.report("listen", error)))
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+        self._helpers = [asyncio.create_task(helper) for helper in helpers]
+
+    async def stop(self, grace_s: float = 10.0) -> None:
+        """Take nothing more, let what runs finish, give the rest back; safe twice, and without a start."""
+        self._stopping.set()
+        self.wake()
+        if self._loops:
+            await asyncio.wait(self._loops, timeout=grace_s)
+        for tasks in (self._loops, self._helpers):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._loops, self._helpers = [], []
+
+    def wake(self) -> None:
+        """Look now instead of at the next poll."""
+        for event in self._wakes:
+            event.set()
+
+    def _hear(self) -> None:
+        """A hint that something was committed: some of it is due now, the rest after its quiet time."""
+        self.wake()
+        asyncio.get_running_loop().call_later(self._options.settle_ms / 1000 + UNTIL_DUE_S, self.wake)
+
+    async def _loop(self, lane: Lane, do: Do) -> None:
+        """Look, do, and look again at once as long as there is work; else wait for a hint or the poll."""
+        event, looks = asyncio.Event(), 0
+        self._wakes.append(event)
+        while not self._stopping.is_set():
+            event.clear()
+            found, looks = False, looks + 1
+            try:
+                found = await do(await self._look(lane, looks))
+            except LeaseLost as lost:
+                self._telemetry.errors.report("lease_lost", lost)
+            except Exception as error:  # noqa: BLE001 - the top of a loop: reported, then the next round
+                self._telemetry.errors.report("worker", error)
+            if not found:
+                await self._rest(event)
+
+    async def _rest(self, event: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self._options.poll_ms / 1000 * uniform(0.8, 1.2)):  # noqa: S311 - jitter
+                await event.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self, lane: Lane, looks: int) -> list[ExecutionKey]:
+        async with self._database.connection() as conn:
+            if looks % FAIR_LOOK == 0:
+                first = lane.first + CLASSES[looks // FAIR_LOOK % len(CLASSES)]
+                keys = await look(conn, Lane(first, lane.end), self._options.batch)
+                if keys:
+                    return sample(keys, len(keys))
+            keys = await look(conn, lane, self._options.batch)
+        return sample(keys, len(keys))
+
+    async def _sweep(self) -> None:
+        """Bring back what lost workers held."""
+        options = self._options
+        while True:
+            await asyncio.sleep(options.sweep_ms / 1000 * uniform(0.8, 1.2))  # noqa: S311 - jitter
+            try:
+                async with self._database.connection() as conn, conn.transaction():
+                    rule = Sweep(delays(options.max_attempts, random), options.max_attempts)
+                    found = await sweep(conn, rule) or await reopen(conn)
+                if found:
+                    self.wake()
+            except Exception as error:  # noqa: BLE001 - the top of a loop: reported, then the next round
+                self._telemetry.errors.report("sweep", error)

@@ -1,0 +1,67 @@
+"""Many executions read at once: all that settling and reasoning need of them."""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+import msgspec
+from sqlalchemy import LargeBinary, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.model import ExecutionKey, Record, Step
+from collector.store.executions import (
+    EXECUTION_COLUMNS,
+    RECORD_COLUMNS,
+    STEP_COLUMNS,
+    ExecutionRow,
+    execution_row,
+    step_of,
+)
+from collector.store.schema import executions, records, steps
+
+
+class Loaded(msgspec.Struct):
+    """One execution with everything that came of it, without the wide columns."""
+
+    execution: ExecutionRow
+    steps: list[Step]
+    records: list[Record]
+    events: dict[bytes, str]
+    """Span events by span id, as JSON text."""
+
+
+async def load_many(conn: AsyncConnection, keys: Iterable[ExecutionKey]) -> dict[ExecutionKey, Loaded]:
+    """Executions by key; one that does not exist is left out.
+
+    The execution is read before its steps: what commits meanwhile is never counted in the revision.
+    """
+    found: dict[ExecutionKey, Loaded] = {}
+    for project_id, group in groupby(sorted(keys), key=lambda key: key.project_id):
+        found |= await _load_project(conn, project_id, [key.trace_id for key in group])
+    return found
+
+
+async def _load_project(conn: AsyncConnection, project_id: int, trace_ids: list[bytes]) -> dict[ExecutionKey, Loaded]:
+    ours = bindparam("trace_ids", trace_ids, ARRAY(LargeBinary))
+    query = select(*EXECUTION_COLUMNS).where(executions.c.project_id == project_id, executions.c.trace_id == any_(ours))
+    rows = [execution_row(row) for row in (await conn.execute(query)).mappings()]
+    found = {row.trace_id: Loaded(row, [], [], {}) for row in rows}
+    if not rows:
+        return {}
+    first, last = min(row.started_at for row in rows), max(row.ended_at for row in rows)
+    wanted = (steps.c.project_id == project_id, steps.c.trace_id == any_(ours), steps.c.started_at.between(first, last))
+    columns = (*STEP_COLUMNS, steps.c.trace_id, steps.c.events)
+    for row in (await conn.execute(select(*columns).where(*wanted))).mappings():
+        loaded = found.get(row["trace_id"])
+        if loaded is None:  # it came between the two reads
+            continue
+        loaded.steps.append(step_of(row))
+        if row["events"] is not None:
+            loaded.events[row["span_id"]] = row["events"]
+    logged = select(*RECORD_COLUMNS, records.c.trace_id).where(
+        records.c.project_id == project_id, records.c.trace_id == any_(ours)
+    )
+    for row in (await conn.execute(logged)).mappings():
+        if loaded := found.get(row["trace_id"]):
+            loaded.records.append(Record(**{name: row[name] for name in Record.__struct_fields__}))
+    return {ExecutionKey(project_id, trace_id): loaded for trace_id, loaded in found.items()}
