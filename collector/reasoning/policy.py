@@ -29,7 +29,7 @@ def worth_explaining(steps: Iterable[Step]) -> frozenset[bytes]:
 
 def delay_ms(attempt: int, jitter: float) -> int:
     """Exponential, capped; `jitter` (0 to 1) spreads it over its upper half, so that jobs don't return together."""
-    longest = min(FIRST_DELAY_MS * 2 ** min(max(attempt, 1) - 1, 30), LONGEST_DELAY_MS)
+    longest: int = min(FIRST_DELAY_MS << min(max(attempt, 1) - 1, 30), LONGEST_DELAY_MS)
     return round(longest * (0.5 + 0.5 * jitter))
 
 
