@@ -21,6 +21,9 @@ from collector.errors import Misconfigured, Unavailable, XRayError
 from collector.http_server import bind, serving
 from collector.mapping.prices import PriceTable, read_rates
 from collector.reasoning.policy import EXPLAINED_KINDS
+from collector.reasoning.reasoner import Engine
+from collector.reasoning.rules import Rules
+from collector.reasoning.worker import Worker, WorkerOptions
 from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcOptions, start_grpc
 from collector.receiver.http import HttpOptions, OtlpHttp
@@ -88,7 +91,7 @@ class App:
         prices = _prices(settings)
         ingest = await self._start_receiving(database) if "receive" in settings.roles else None
         if "reason" in settings.roles:
-            await self._start_reasoning(database, prices)
+            await self._start_reasoning(database, prices, ingest)
         grpc_port = await self._start_grpc(ingest) if ingest else None
         services = Services(
             database=database, telemetry=self._telemetry, hub=self._hub, prices=prices, ready=self.readiness
@@ -161,8 +164,19 @@ class App:
         self._stack.push_async_callback(ingest.stop)
         return ingest
 
-    async def _start_reasoning(self, database: Database, prices: PriceTable) -> None:
-        pass
+    async def _start_reasoning(self, database: Database, prices: PriceTable, ingest: Ingest | None) -> None:
+        engine = self._engine()
+        worker = Worker(database, engine, WorkerOptions.of(self._settings), self._telemetry)
+        worker.on_commit.append(self._hub.tell)
+        worker.use(prices=prices, busy=(lambda: ingest.admission.used_bytes > 0) if ingest else None)
+        self._stack.push_async_callback(worker.stop)
+        await worker.start()
+        self._health["worker"] = lambda: worker.is_healthy
+
+    def _engine(self) -> Engine | None:
+        if self._settings.resolved_reasoner == "rules":
+            return Engine(Rules(), "rules")
+        return None
 
     async def _start_grpc(self, ingest: Ingest) -> int:
         settings = self._settings
