@@ -50,6 +50,20 @@ def join(steps: list[Step], records: list[Record]) -> tuple[list[Step], list[Rec
     return joined, [record for found in by_span.values() for record in found]
 
 
+def event_json(record: Record) -> str:
+    """The record in the shape of a span event, for readers of a step (or of an execution, where it names no step)."""
+    attributes = _attributes(record)
+    found: dict[str, Any] = {
+        "name": record.event_name or attributes.get("event.name") or "log",
+        "time_unix_nano": str(record.time_ns),
+        "attributes": orjson.Fragment(record.attributes),
+        "severity": record.severity,
+    }
+    if record.body is not None:
+        found["body"] = orjson.Fragment(record.body)
+    return orjson.dumps(found).decode()
+
+
 def once(records: Iterable[Record]) -> list[Record]:
     """Each record once, in the order in which things happened."""
     distinct: dict[object, Record] = {}

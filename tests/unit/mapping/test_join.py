@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from collector.mapping.assemble import assemble
-from collector.mapping.join import join
+from collector.mapping.join import event_json, join
 from collector.model import Record, Step, StepError, Tokens
 from tests.unit.mapping.shapes import llm, record, step
 
@@ -169,3 +169,15 @@ def test_odd_bodies_harm_nothing(name: str | None, body: Any) -> None:
 def test_a_body_too_deep_to_write_is_left_to_its_record() -> None:
     deep = record("gen_ai.user.message", "[" * 500 + "]" * 500)
     assert joined([deep]).input is None
+
+
+def test_a_record_reads_as_an_event() -> None:
+    logged = record(None, "disk full", number=3, severity=17, attributes={"free": 2**60})
+    assert orjson.loads(event_json(logged)) == {
+        "name": "log",
+        "time_unix_nano": str(logged.time_ns),
+        "attributes": {"free": 2**60},
+        "severity": 17,
+        "body": "disk full",
+    }
+    assert "body" not in orjson.loads(event_json(record("gen_ai.evaluation.result")))
