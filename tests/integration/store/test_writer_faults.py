@@ -198,7 +198,8 @@ async def test_eight_writers_with_the_same_shuffled_spans_never_deadlock(databas
     assert deadlocks["deadlocks"] == 0
     merged = await rows(
         database,
-        "SELECT e.*, j.revision AS armed FROM executions e JOIN reasoning_jobs j USING (project_id, trace_id) WHERE j.span_id = ''",
+        "SELECT e.*, j.revision AS armed FROM executions e "
+        "JOIN reasoning_jobs j USING (project_id, trace_id) WHERE j.span_id = ''",
     )
     assert {(row["step_count"], row["name"]) for row in merged} == {(16, "root")}
     assert len(merged) == len(traces)
