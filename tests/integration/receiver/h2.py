@@ -37,12 +37,14 @@ class Http2:
     def ping(self) -> None:
         self._write(self.PING, 0, 0, b"xray-png")
 
-    def call(self, path: str, body: bytes, **headers: str) -> None:
-        """One unary call, on stream 1."""
+    def headers(self, path: str) -> None:
+        """The head of a call on stream 1; its message is still to come."""
         named = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x"}
-        named |= {"content-type": "application/grpc", "te": "trailers"} | headers
-        block = b"".join(_literal(name.encode()) + _text(value.encode()) for name, value in named.items())
+        named |= {"content-type": "application/grpc", "te": "trailers"}
+        block = b"".join(b"\0" + _text(name) + _text(value) for name, value in named.items())
         self._write(self.HEADERS, self.END_HEADERS, 1, block)
+
+    def message(self, body: bytes) -> None:
         self._write(self.DATA, self.END_STREAM, 1, b"\0" + struct.pack(">I", len(body)) + body)
 
     async def frame(self) -> Frame:
@@ -57,11 +59,7 @@ class Http2:
         )
 
 
-def _literal(name: bytes) -> bytes:
-    """The start of an HPACK header field without indexing, with a literal name."""
-    return b"\0" + _text(name)
-
-
-def _text(text: bytes) -> bytes:
+def _text(text: str) -> bytes:
+    """A literal of HPACK, not compressed."""
     assert len(text) < 127
-    return bytes((len(text),)) + text
+    return bytes((len(text),)) + text.encode()
