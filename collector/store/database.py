@@ -1,9 +1,10 @@
 """The way to Postgres: one pool for composed and for raw SQL, dedicated connections, and what its errors mean."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,6 +22,7 @@ Result = TypeVar("Result")
 OLDEST_MAJOR = 14
 CONNECT_LIMIT_S = 10.0
 COMMAND_LIMIT_S = 60.0
+CLOSE_LIMIT_S = 5.0
 POOL_LIMIT_S = 10.0
 STARTING_LIMIT_S = 30.0
 """How long a server that says "starting up" is waited for."""
@@ -73,7 +75,10 @@ class Database:
         return cls(target, _make_engine(target, pool_size))
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        """Close the pool; a server that does not answer is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self.engine.dispose()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -128,6 +133,12 @@ class Database:
                 if found is not None:
                     return int(found)
         raise Unavailable(f"The project {name!r} was removed while it was looked up.")
+
+
+async def hang_up(connection: asyncpg.Connection) -> None:
+    """Close a connection; a server that does not answer is not waited for."""
+    with suppress(TimeoutError, ConnectionError):
+        await connection.close(timeout=CLOSE_LIMIT_S)
 
 
 def sqlstate(error: BaseException) -> str:
@@ -195,15 +206,16 @@ async def _checked(target: Target) -> Target:
     connection = await _first_connection(target)
     try:
         version = connection.get_server_version()
+        if version.major < OLDEST_MAJOR:
+            raise Misconfigured(
+                f"The Postgres at {_place(target)} is version {version.major}.{version.minor}; X-Ray needs "
+                f"{OLDEST_MAJOR} or newer. Upgrade it, name another one in XRAY_DATABASE_URL, or unset that to use "
+                "the embedded Postgres."
+            )
+        # A pooler (PgBouncer, RDS Proxy) tells a process id of its own.
         direct = connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()")
     finally:
-        await connection.close()
-    if version.major < OLDEST_MAJOR:
-        raise Misconfigured(
-            f"The Postgres at {_place(target)} is version {version.major}.{version.minor}; X-Ray needs {OLDEST_MAJOR} "
-            "or newer. Upgrade it, name another one in XRAY_DATABASE_URL, or unset that to use the embedded Postgres."
-        )
-    # A pooler (PgBouncer, RDS Proxy) tells a process id of its own.
+        await hang_up(connection)
     return Target(target.url, prepares=direct)
 
 
@@ -234,15 +246,21 @@ def _refusal(error: Exception, target: Target) -> str:
                 f"The Postgres at {place} is still starting after {STARTING_LIMIT_S:.0f} s ({error}). Try again later."
             )
         case OSError():
-            reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
             return (
-                f"No Postgres can be reached at {place} ({reason}). Start it, correct XRAY_DATABASE_URL, "
+                f"No Postgres can be reached at {place} ({_reason(error)}). Start it, correct XRAY_DATABASE_URL, "
                 "or unset that to use the embedded Postgres."
             )
         case ValueError():
             return f"XRAY_DATABASE_URL can't be read ({error}). It looks like postgresql://user:password@host:5432/database."
         case _:
             return f"The Postgres at {place} can't be used: {error}. Correct that, or XRAY_DATABASE_URL."
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    known = error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if known else error.strerror or str(error)
 
 
 def _place(target: Target) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from collector.errors import Misconfigured
-from collector.store.database import Target, sqlstate
+from collector.store.database import Target, hang_up, sqlstate
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 GUARD_KEY = 0x58526179  # "XRay"
@@ -38,7 +38,7 @@ async def schema_revision(url: str) -> str | None:
     try:
         return await _read_revision(connection)
     finally:
-        await connection.close()
+        await hang_up(connection)
 
 
 async def migrate(url: str) -> None:
@@ -60,7 +60,7 @@ async def migrate(url: str) -> None:
                 )
             await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads the tries
     finally:
-        await guard.close()
+        await hang_up(guard)
 
 
 def _target(url: str) -> Target:
