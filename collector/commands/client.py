@@ -1,0 +1,75 @@
+"""Calls of a running X-Ray over REST, for the commands that read."""
+
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from collector.config import LOOPBACK, Settings, load
+from collector.errors import XRayError
+
+LIMIT_S = 30.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - an address to read, not to bind
+
+
+class Client:
+    """A running X-Ray."""
+
+    def __init__(self, url: str | None) -> None:
+        self.url = (url or usual_url()).rstrip("/")
+        if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
+            raise XRayError(f"{self.url!r} is no URL of an X-Ray: write it like http://127.0.0.1:4318.")
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self.call("GET", path, params)
+
+    def call(self, method: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The answer's JSON; XRayError with what went wrong, in words."""
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        query = f"?{urllib.parse.urlencode(given)}" if given else ""
+        request = urllib.request.Request(f"{self.url}/api/v1{path}{query}", method=method)  # noqa: S310
+        try:
+            with self._opener().open(request, timeout=LIMIT_S) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise XRayError(_problem(error)) from error
+        except (OSError, ValueError) as error:
+            raise XRayError(
+                f"No X-Ray answers at {self.url} ({_reason(error)}). Start one with `xray up`, "
+                "or name another one with --url."
+            ) from error
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """A proxy is for other machines."""
+        is_here = urllib.parse.urlsplit(self.url).hostname in LOOPBACK
+        return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_here else []))
+
+
+def usual_url() -> str:
+    """Where the settings of the environment put X-Ray."""
+    return usual_url_of(load({}, os.environ))
+
+
+def usual_url_of(settings: Settings) -> str:
+    host = EVERYWHERE.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
+    return f"http://{host}:{settings.http_port}"
+
+
+def quoted(path_part: str) -> str:
+    return urllib.parse.quote(path_part, safe="")
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    try:
+        answer = json.load(error)
+        return str(answer.get("detail") or answer.get("title"))
+    except (ValueError, AttributeError):
+        return f"{error.url} answered {error.code}: is that an X-Ray?"
+
+
+def _reason(error: Exception) -> str:
+    inner = getattr(error, "reason", error)
+    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__

@@ -1,0 +1,72 @@
+"""`xray up`: read the settings, run everything until it is told to stop."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any, cast
+
+import rich_click as click
+
+from collector.app import Address, run
+from collector.config import Settings, load
+
+
+def up(options: Mapping[str, Any]) -> None:
+    settings = load(options, os.environ)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run(settings, lambda address: announce(settings, address)))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # not on every platform
+        return asyncio.new_event_loop
+    return cast("Callable[[], asyncio.AbstractEventLoop]", new_event_loop)
+
+
+def announce(settings: Settings, address: Address) -> None:
+    """Say where everything is, once it can be used."""
+    click.echo("\n".join(greeting(settings, address)))
+
+
+def greeting(settings: Settings, address: Address) -> list[str]:
+    web = f"http://{_quoted(address.host)}:{address.http_port}"
+    receives = "receive" in address.roles
+    rows = [
+        ("OTLP gRPC", f"{_quoted(address.host)}:{address.grpc_port}", receives),
+        ("OTLP HTTP", f"{web}/v1/traces", receives),
+        ("REST", f"{web}/api/v1, described at {web}/schema", "serve" in address.roles),
+        ("Roles", ", ".join(address.roles), True),
+        ("Data", f"{address.data}, kept {_kept(settings)}", True),
+        ("Reasoner", _reasoner(settings, address), True),
+    ]
+    lines = [
+        f"X-Ray {version('xray-collector')} is up",
+        *(f"  {name:<10} {text}" for name, text, shown in rows if shown),
+    ]
+    if receives:
+        grpc = f"http://{_quoted(address.host)}:{address.grpc_port}"
+        lines += [
+            f"Point an app at it: OTEL_EXPORTER_OTLP_ENDPOINT={grpc} (gRPC)",
+            f"                 or OTEL_EXPORTER_OTLP_ENDPOINT={web} (http/protobuf)",
+            "Try it: xray demo",
+        ]
+    return lines
+
+
+def _quoted(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _kept(settings: Settings) -> str:
+    return f"{settings.retention_days} days" if settings.retention_days else "for ever"
+
+
+def _reasoner(settings: Settings, address: Address) -> str:
+    if "reason" not in address.roles:
+        return "in another process"
+    if address.reasoner != "openai":
+        return {"rules": "rules (no model: nothing leaves this machine)", "off": "off"}[address.reasoner]
+    return f"{settings.reasoner_model} at {settings.openai_base_url or 'api.openai.com'}"
