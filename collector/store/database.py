@@ -208,7 +208,7 @@ async def _checked(target: Target) -> Target:
         version = connection.get_server_version()
         if version.major < OLDEST_MAJOR:
             raise Misconfigured(
-                f"The Postgres at {_place(target)} is version {version.major}.{version.minor}; X-Ray needs "
+                f"The Postgres at {_place(target)} is version {version.major}; X-Ray needs "
                 f"{OLDEST_MAJOR} or newer. Upgrade it, name another one in XRAY_DATABASE_URL, or unset that to use "
                 "the embedded Postgres."
             )

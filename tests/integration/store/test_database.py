@@ -370,7 +370,7 @@ async def test_an_old_server_is_refused_by_its_version_after_it_has_started() ->
             await reader.readexactly(5)  # goodbye
 
     async with listening(serve) as url:
-        with pytest.raises(Misconfigured, match=r"is version 13\.22; X-Ray needs 14 or newer\. Upgrade"):
+        with pytest.raises(Misconfigured, match=r"is version 13; X-Ray needs 14 or newer\. Upgrade"):
             await Database.open(url)
     assert visits == 2
 
