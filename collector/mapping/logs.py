@@ -17,7 +17,7 @@ DIGEST_BYTES = 16
 
 def map_logs(request: ExportLogsServiceRequest, project_of: ProjectOf) -> Batch:
     """The rows of a request: each record that names a trace becomes a row of `records`."""
-    batch = Batch(size_bytes=request.ByteSize())
+    batch = Batch()
     for of_resource in request.resource_logs:
         project_id = project_of(project_name(of_resource.resource))
         for of_scope in of_resource.scope_logs:

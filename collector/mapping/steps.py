@@ -43,7 +43,7 @@ def map_traces(
 
     `project_of` gets the resource's project name (or None), `repairs` are warnings by span id from the decoder.
     """
-    batch = Batch(size_bytes=request.ByteSize())
+    batch = Batch()
     plans: dict[str, Plans] = {}
     refused = {"trace_id": 0, "span_id": 0}
     for of_resource in request.resource_spans:

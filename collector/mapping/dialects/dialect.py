@@ -31,16 +31,19 @@ class Composed(msgspec.Struct, frozen=True):
     read: Callable[[View], Any]
 
     def is_met(self, keys: Collection[str]) -> bool:
-        for need in self.needs:
-            if not need or need in keys:
-                return True
-            if need[-1] == "." and any(key.startswith(need) for key in keys):
-                return True
-        return False
+        return any(not need or is_there(need, keys) for need in self.needs)
+
+
+def is_there(name: str, keys: Collection[str]) -> bool:
+    """Whether an attribute of this name is among them, or one that starts so where the name ends in a dot."""
+    return name in keys or (name[-1] == "." and any(key.startswith(name) for key in keys))
 
 
 Source = str | Composed
-"""An attribute's name (its text is moved unchanged), or a reader that returns JSON text or None."""
+"""An attribute's name (its text is moved unchanged), or a reader that returns what is stored, or None."""
+
+Kinds = Mapping[str, str] | Callable[[str], str | None]
+"""From an attribute's value to our kind."""
 
 
 class TokenKeys(msgspec.Struct, frozen=True):
@@ -51,8 +54,10 @@ class TokenKeys(msgspec.Struct, frozen=True):
     cached: tuple[str, ...] = ()
     cache_write: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
+    total: tuple[str, ...] = ()
+    """Tells whether the input count contains what was read from or written to a cache."""
     exclusive: bool = False
-    """The input count does not contain what was read from or written to a cache."""
+    """What to believe of that where there is no total."""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,23 +65,28 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     prefixes: frozenset[str] = frozenset()
-    """First parts (up to a dot) of attribute names that show that a span speaks this dialect."""
+    """First parts (one, or two with the dot between) of attribute names that show that a span speaks this dialect."""
     scopes: tuple[str, ...] = ()
     """Starts of scope names whose spans speak it whatever their attributes."""
-    kinds: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    kinds: tuple[tuple[str, Kinds], ...] = ()
     """Attribute -> its value -> our kind."""
     evidence: tuple[tuple[str, str], ...] = ()
     """What the mere presence of an attribute tells of the kind, where no value did."""
-    labels: Mapping[str, tuple[str, ...]] = {}
+    names: tuple[tuple[str, str], ...] = ()
+    """What the start of the span's name tells of the kind, where no attribute did."""
+    labels: Mapping[str, tuple[Source, ...]] = {}
     """Our field -> attributes, best first."""
     input: tuple[Source, ...] = ()
     output: tuple[Source, ...] = ()
+    """A composed one returns JSON text."""
     tokens: tuple[TokenKeys | Composed, ...] = ()
     """A composed one returns `Tokens`."""
     cost: tuple[Source, ...] = ()
     """US dollars of the call; a composed one returns a number."""
     errors: tuple[Composed, ...] = ()
     """Return a `StepError` where the sender tells of a failure in its own way."""
+    plumbing: tuple[str, ...] = ()
+    """Attributes whose presence marks a span that nobody looks for by itself."""
     extras: tuple[tuple[str, Composed], ...] = ()
     """Fields of `StepExtra` that are not plain labels; `metadata` and `outcome` return JSON text."""
 

@@ -1,26 +1,29 @@
-"""OpenTelemetry's GenAI conventions, all generations from 1.26 on."""
+"""OpenTelemetry's GenAI conventions, all generations from 1.26 on, and the flattened prompts of OpenLLMetry."""
 
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
-from collector.mapping.messages import Event, carries_messages, conversation, with_system
-from collector.mapping.values import json_text, read_attributes
+from collector.mapping.dialects.gen_ai_events import event_input, event_output
+from collector.mapping.dialects.readers import milliseconds, tag_list
+from collector.mapping.messages import decoded, in_order, rebuild, with_system
+from collector.mapping.values import json_text, number
 
 OPERATIONS = {
     **dict.fromkeys(("chat", "generate_content", "text_completion", "completion", "response", "responses"), "llm"),
-    **dict.fromkeys(("embeddings", "embedding"), "embedding"),
-    **dict.fromkeys(("execute_tool", "tools/call"), "tool"),
-    **dict.fromkeys(("invoke_agent", "create_agent", "agent_step"), "agent"),
-    **dict.fromkeys(("invoke_workflow", "plan"), "chain"),
-    **dict.fromkeys(("retrieval", "retrieve"), "retriever"),
-    "rerank": "reranker",
+    **dict.fromkeys(("acompletion", "atext_completion", "aresponses", "anthropic_messages", "fetch_response"), "llm"),
     **dict.fromkeys(
-        (
-            *("create_memory", "search_memory", "update_memory", "upsert_memory", "delete_memory"),
-            *("create_memory_store", "delete_memory_store"),
-        ),
-        "memory",
+        ("chat.completions", "text.completions", "llm_call", "generate", "stream", "image", "speech"), "llm"
     ),
+    **dict.fromkeys(("embeddings", "embedding", "aembedding", "embed"), "embedding"),
+    **dict.fromkeys(("execute_tool", "tools/call", "tool_call", "tool"), "tool"),
+    **dict.fromkeys(("invoke_agent", "create_agent", "agent_step", "agent", "agent_call"), "agent"),
+    **dict.fromkeys(("invoke_workflow", "plan", "workflow", "framework", "chain", "task"), "chain"),
+    **dict.fromkeys(("retrieval", "retrieve", "vectordb", "search"), "retriever"),
+    **dict.fromkeys(("rerank", "arerank"), "reranker"),
+    **dict.fromkeys(("create_memory", "search_memory", "update_memory", "upsert_memory", "delete_memory"), "memory"),
+    **dict.fromkeys(("create_memory_store", "delete_memory_store"), "memory"),
+    **dict.fromkeys(("apply_guardrail", "guardrail"), "guardrail"),
+    **dict.fromkeys(("evaluate", "evaluation"), "evaluator"),
 }
 
 
@@ -30,35 +33,40 @@ def _with_system(view: View) -> str | None:
     return json_text(messages) if messages else None
 
 
-def event_messages(view: View) -> tuple[list[Any], list[Any]]:
-    """What the span's own events tell of a conversation."""
-    events = [event for event in view.span.events if carries_messages(event.name)]
-    return conversation(Event(event.name, read_attributes(event.attributes, view.notes)) for event in events)
+def _flattened(view: View, prefix: str) -> list[Any]:
+    """`gen_ai.prompt.0.role`, `.content`, `.tool_calls.0.name`…"""
+    messages = rebuild(view, prefix)
+    for message in messages:
+        if isinstance(calls := message.get("tool_calls"), dict):
+            message["tool_calls"] = [_call(call) for call in in_order(calls)]
+        message["content"] = decoded(message.get("content"))
+        if message["content"] is None:
+            del message["content"]
+    return messages
 
 
-def _event_input(view: View) -> str | None:
-    if not view.span.events:
-        return None
-    sent = event_messages(view)[0]
-    return json_text(sent) if sent else None
+def _call(call: Any) -> Any:
+    return {name: decoded(value) for name, value in call.items()} if isinstance(call, dict) else call
 
 
-def _event_output(view: View) -> str | None:
-    if not view.span.events:
-        return None
-    answered = event_messages(view)[1]
-    return json_text(answered) if answered else None
+def _flat_input(view: View) -> str | None:
+    messages = _flattened(view, "gen_ai.prompt.")
+    return json_text(messages) if messages else None
+
+
+def _flat_output(view: View) -> str | None:
+    messages = _flattened(view, "gen_ai.completion.")
+    return json_text(messages) if messages else None
 
 
 def _finish_reasons(view: View) -> list[str] | None:
-    value = view.attributes["gen_ai.response.finish_reasons"]
-    reasons = value if isinstance(value, list) else [value]
-    return [reason for reason in reasons if isinstance(reason, str)] or None
+    return tag_list(view.attributes["gen_ai.response.finish_reasons"])
 
 
-def _first_token_ms(view: View) -> float | None:
-    value = view.attributes["gen_ai.response.time_to_first_chunk"]
-    return value * 1000 if isinstance(value, float) else None
+def _cost_of_parts(view: View) -> float | None:
+    parts = [view.attributes.get(f"gen_ai.usage.{part}_cost") for part in ("input", "output")]
+    found = [number(part, "gen_ai.usage.cost", view.notes) for part in parts if part is not None]
+    return sum(part for part in found if part is not None)
 
 
 GEN_AI = Dialect(
@@ -68,9 +76,12 @@ GEN_AI = Dialect(
     evidence=(
         ("gen_ai.tool.name", "tool"),
         ("gen_ai.tool.call.id", "tool"),
+        ("gen_ai.retrieval.documents", "retriever"),
         ("gen_ai.request.model", "llm"),
         ("gen_ai.response.model", "llm"),
+        ("gen_ai.input.messages", "llm"),
         ("gen_ai.agent.name", "agent"),
+        ("gen_ai.workflow.name", "chain"),
     ),
     labels={
         "model": ("gen_ai.response.model",),
@@ -80,7 +91,7 @@ GEN_AI = Dialect(
         "conversation": ("gen_ai.conversation.id",),
         "agent": ("gen_ai.agent.name",),
         "response_id": ("gen_ai.response.id",),
-        "tool_call_id": ("gen_ai.tool.call.id",),
+        "tool_call_id": ("gen_ai.tool.call.id", "gen_ai.tool.call_id"),
         "service_tier": (
             *("gen_ai.response.service_tier", "openai.response.service_tier"),
             "gen_ai.openai.response.service_tier",
@@ -92,14 +103,18 @@ GEN_AI = Dialect(
         Composed(("gen_ai.system_instructions",), _with_system),
         "gen_ai.input.messages",
         "gen_ai.retrieval.query.text",
-        Composed(("",), _event_input),
+        "gen_ai.memory.query.text",
+        Composed(("",), event_input),
+        Composed(("gen_ai.prompt.",), _flat_input),
         "gen_ai.prompt",
     ),
     output=(
         "gen_ai.tool.call.result",
         "gen_ai.output.messages",
         "gen_ai.retrieval.documents",
-        Composed(("",), _event_output),
+        "gen_ai.memory.records",
+        Composed(("",), event_output),
+        Composed(("gen_ai.completion.",), _flat_output),
         "gen_ai.completion",
     ),
     tokens=(
@@ -108,21 +123,28 @@ GEN_AI = Dialect(
             output=("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
             cached=(
                 *("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
-                "gen_ai.usage.details.cache_read_tokens",
+                *("gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.input_cached_tokens"),
+                *("gen_ai.usage.details.cache_read_input_tokens", "gen_ai.usage.cached_input_tokens"),
             ),
             cache_write=(
                 *("gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens"),
-                *("gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.details.cache_write_tokens"),
+                *("gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens"),
+                *("gen_ai.usage.details.cache_write_tokens", "gen_ai.usage.details.cache_creation_input_tokens"),
             ),
             reasoning=(
                 *("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
                 *("gen_ai.usage.details.reasoning_tokens", "llm.usage.reasoning_tokens"),
             ),
+            total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
         ),
     ),
-    cost=("gen_ai.usage.cost",),
+    cost=(
+        *("gen_ai.usage.cost", "gen_ai.usage.total_cost"),
+        Composed(("gen_ai.usage.input_cost", "gen_ai.usage.output_cost"), _cost_of_parts),
+    ),
     extras=(
         ("finish_reasons", Composed(("gen_ai.response.finish_reasons",), _finish_reasons)),
-        ("first_token_ms", Composed(("gen_ai.response.time_to_first_chunk",), _first_token_ms)),
+        ("first_token_ms", milliseconds("gen_ai.response.time_to_first_chunk", 1000)),
+        ("first_token_ms", milliseconds("gen_ai.client.operation.time_to_first_chunk", 1000)),
     ),
 )

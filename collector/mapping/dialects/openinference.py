@@ -3,6 +3,7 @@
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
+from collector.mapping.dialects.readers import metadata_in, tags_in
 from collector.mapping.messages import in_order, rebuild
 from collector.mapping.values import is_structure, json_text, number, parse_json
 
@@ -17,7 +18,7 @@ def _messages(view: View, prefix: str) -> str | None:
     """Messages of an LLM call; other spans that repeat them show the value that they were given."""
     if view.kind != "llm":
         return None
-    found = [_message(item.get("message", item)) for item in rebuild(view.attributes, prefix)]
+    found = [_message(item.get("message", item)) for item in rebuild(view, prefix)]
     found = [message for message in found if message]
     return json_text(found) if found else None
 
@@ -63,7 +64,7 @@ def _output_messages(view: View) -> str | None:
 
 
 def _documents(view: View, prefix: str) -> str | None:
-    found = [item.get("document", item) for item in rebuild(view.attributes, prefix)]
+    found = [item.get("document", item) for item in rebuild(view, prefix)]
     for document in found:
         if isinstance(document, dict) and isinstance(document.get("metadata"), str):
             document["metadata"] = parse_json(document["metadata"]) or document["metadata"]
@@ -87,25 +88,25 @@ def _rerank_input(view: View) -> str | None:
 
 
 def _embedded_texts(view: View) -> str | None:
-    found = [item.get("embedding", {}) for item in rebuild(view.attributes, "embedding.embeddings.")]
+    found = [item.get("embedding", {}) for item in rebuild(view, "embedding.embeddings.")]
     texts = [item["text"] for item in found if isinstance(item, dict) and "text" in item]
     return json_text(texts) if texts else None
 
 
 def _vectors(view: View) -> str | None:
     """How many vectors of what length came out, instead of their numbers."""
-    found = [item.get("embedding", {}) for item in rebuild(view.attributes, "embedding.embeddings.")]
+    found = [item.get("embedding", {}) for item in rebuild(view, "embedding.embeddings.")]
     vectors = [item["vector"] for item in found if isinstance(item, dict) and isinstance(item.get("vector"), list)]
     return json_text({"vectors": len(vectors), "dimensions": len(vectors[0])}) if vectors else None
 
 
 def _prompts(view: View) -> str | None:
-    found = [item.get("prompt", item) for item in rebuild(view.attributes, "llm.prompts.")]
+    found = [item.get("prompt", item) for item in rebuild(view, "llm.prompts.")]
     return json_text(found) if found else None
 
 
 def _choices(view: View) -> str | None:
-    found = [item.get("completion", item) for item in rebuild(view.attributes, "llm.choices.")]
+    found = [item.get("completion", item) for item in rebuild(view, "llm.choices.")]
     return json_text(found) if found else None
 
 
@@ -119,24 +120,6 @@ def _model_asked(view: View) -> str | None:
             if isinstance(model, str):
                 return model
     return None
-
-
-def _metadata(view: View) -> str | None:
-    value = view.attributes["metadata"]
-    if isinstance(value, dict):
-        return json_text(value)
-    return value if isinstance(value, str) and value[:1] == "{" and is_structure(value) else None
-
-
-def tag_list(value: Any) -> list[str] | None:
-    """Tags from an array or from a text that holds one."""
-    if isinstance(value, str) and value[:1] == "[":
-        value = parse_json(value)
-    return [tag for tag in value if isinstance(tag, str)] or None if isinstance(value, list) else None
-
-
-def _tags(view: View) -> list[str] | None:
-    return tag_list(view.attributes["tag.tags"])
 
 
 def _cost_of_parts(view: View) -> float | None:
@@ -155,8 +138,26 @@ OPENINFERENCE = Dialect(
     name="openinference",
     prefixes=frozenset(
         (
-            *("openinference", "input", "output", "llm", "retrieval", "reranker", "embedding", "tool", "graph"),
-            *("prompt", "metadata", "tag", "agent"),
+            *(
+                "openinference",
+                "input.value",
+                "output.value",
+                "retrieval.documents",
+                "reranker",
+                "embedding",
+                "tool.name",
+            ),
+            *(
+                "tool.parameters",
+                "graph.node",
+                "tag.tags",
+                "agent.name",
+                "llm.model_name",
+                "llm.token_count",
+                "llm.cost",
+            ),
+            *("llm.input_messages", "llm.output_messages", "llm.invocation_parameters", "llm.tools", "llm.provider"),
+            *("llm.system", "llm.prompts", "llm.choices", "llm.prompt_template", "llm.finish_reason"),
         )
     ),
     scopes=("openinference.",),
@@ -173,7 +174,10 @@ OPENINFERENCE = Dialect(
     ),
     labels={
         "model": (*("llm.response.model_name", "llm.model_name", "embedding.model_name", "reranker.model_name"),),
-        "request_model": ("llm.request.model_name",),
+        "request_model": (
+            "llm.request.model_name",
+            Composed(("llm.invocation_parameters", "embedding.invocation_parameters"), _model_asked),
+        ),
         "provider": ("llm.provider", "llm.system"),
         "tool": ("tool.name",),
         "agent": ("agent.name",),
@@ -202,13 +206,13 @@ OPENINFERENCE = Dialect(
             cached=("llm.token_count.prompt_details.cache_read",),
             cache_write=("llm.token_count.prompt_details.cache_write",),
             reasoning=("llm.token_count.completion_details.reasoning",),
+            total=("llm.token_count.total",),
         ),
     ),
     cost=("llm.cost.total", Composed(("llm.cost.prompt", "llm.cost.completion"), _cost_of_parts)),
     extras=(
-        ("request_model", Composed(("llm.invocation_parameters", "embedding.invocation_parameters"), _model_asked)),
-        ("metadata", Composed(("metadata",), _metadata)),
-        ("tags", Composed(("tag.tags",), _tags)),
+        ("metadata", metadata_in("metadata")),
+        ("tags", tags_in("tag.tags")),
         ("finish_reasons", Composed(("llm.finish_reason",), _finish_reason)),
     ),
 )

@@ -1,44 +1,61 @@
 """A plan: which attributes give which facts, worked out once for all spans that have the same attribute names."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from collector.mapping.dialects.dialect import Attributes, Composed, Dialect, Source, TokenKeys
+from collector.mapping.dialects.dialect import Attributes, Composed, Dialect, Kinds, Source, TokenKeys, is_there
 
 
 class Plan(msgspec.Struct, frozen=True):
     """The sources that exist in spans of one shape, best first."""
 
     dialect: str | None
-    kinds: tuple[tuple[str, Mapping[str, str]], ...]
+    kinds: tuple[tuple[str, Kinds], ...]
     kind: str | None
     """The kind by evidence, where no attribute's value tells it."""
-    labels: tuple[tuple[str, tuple[str, ...]], ...]
+    names: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, tuple[Source, ...]], ...]
     input: tuple[Source, ...]
     output: tuple[Source, ...]
     tokens: tuple[TokenKeys | Composed, ...]
     cost: tuple[Source, ...]
     errors: tuple[Composed, ...]
     extras: tuple[tuple[str, Composed], ...]
+    plumbing: bool
+    may_fail: bool
+    """The attributes themselves may tell of a failure."""
 
 
 def make_plan(dialects: tuple[Dialect, ...], scope: str, keys: Attributes) -> Plan:
     """The plan for spans of this scope with these attribute names."""
-    first_parts = frozenset(key.partition(".")[0] for key in keys)
+    first_parts = frozenset(_first_parts(keys))
     spoken = [dialect for dialect in dialects if dialect.is_spoken(scope, first_parts)]
+    errors = tuple(source for dialect in spoken for source in dialect.errors if source.is_met(keys))
     return Plan(
         dialect=spoken[0].name if spoken else None,
         kinds=tuple(pair for dialect in spoken for pair in dialect.kinds if pair[0] in keys),
         kind=next(_evidence(spoken, keys), None),
+        names=tuple(pair for dialect in spoken for pair in dialect.names),
         labels=tuple(_labels(spoken, keys)),
         input=tuple(source for dialect in spoken for source in dialect.input if _is_there(source, keys)),
         output=tuple(source for dialect in spoken for source in dialect.output if _is_there(source, keys)),
         tokens=tuple(_token_sets(spoken, keys)),
         cost=tuple(source for dialect in spoken for source in dialect.cost if _is_there(source, keys)),
-        errors=tuple(source for dialect in spoken for source in dialect.errors if source.is_met(keys)),
+        errors=errors,
         extras=tuple(pair for dialect in spoken for pair in dialect.extras if pair[1].is_met(keys)),
+        plumbing=any(key in keys for dialect in spoken for key in dialect.plumbing),
+        may_fail=bool(errors) or "error.type" in keys,
     )
+
+
+def _first_parts(keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        first, _, rest = key.partition(".")
+        yield first
+        if rest:
+            yield f"{first}.{rest.partition('.')[0]}"
 
 
 def _is_there(source: Source, keys: Collection[str]) -> bool:
@@ -46,20 +63,17 @@ def _is_there(source: Source, keys: Collection[str]) -> bool:
 
 
 def _evidence(spoken: list[Dialect], keys: Collection[str]) -> Iterator[str]:
-    for dialect in spoken:
-        for key, kind in dialect.evidence:
-            if key in keys or (key[-1] == "." and any(each.startswith(key) for each in keys)):
-                yield kind
+    return (kind for dialect in spoken for key, kind in dialect.evidence if is_there(key, keys))
 
 
-def _labels(spoken: list[Dialect], keys: Collection[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    found: dict[str, list[str]] = {}
+def _labels(spoken: list[Dialect], keys: Collection[str]) -> Iterator[tuple[str, tuple[Source, ...]]]:
+    found: dict[str, list[Source]] = {}
     for dialect in spoken:
-        for field, names in dialect.labels.items():
-            there = [name for name in names if name in keys]
+        for field, sources in dialect.labels.items():
+            there = [source for source in sources if _is_there(source, keys)]
             if there:
                 found.setdefault(field, []).extend(there)
-    return ((field, tuple(dict.fromkeys(names))) for field, names in found.items())
+    return ((field, tuple(sources)) for field, sources in found.items())
 
 
 def _token_sets(spoken: list[Dialect], keys: Collection[str]) -> Iterator[TokenKeys | Composed]:
@@ -74,19 +88,26 @@ def _token_sets(spoken: list[Dialect], keys: Collection[str]) -> Iterator[TokenK
 
 def _present(names: TokenKeys, keys: Collection[str]) -> TokenKeys | None:
     """The same names without those that no span of this shape has; None where neither direction is left."""
-    fields = ("input", "output", "cached", "cache_write", "reasoning")
+    fields = ("input", "output", "cached", "cache_write", "reasoning", "total")
     there = {field: tuple(name for name in getattr(names, field) if name in keys) for field in fields}
     if not (there["input"] or there["output"]):
         return None
     return TokenKeys(**there, exclusive=names.exclusive)
 
 
-def kind_of(plan: Plan, attributes: Attributes) -> str | None:
-    """The kind that the sender names, else what the presence of attributes tells."""
-    for key, known in plan.kinds:
+def named_kind(plan: Plan, attributes: Mapping[str, Any], span_name: str) -> str | None:
+    """The kind that the sender itself names, else what the evidence is for."""
+    for key, kinds in plan.kinds:
         value = attributes[key]
         if type(value) is str:
-            kind = known.get(value) or known.get(value.lower()) or known.get(value.partition(" ")[0])
+            kind = kinds(value) if callable(kinds) else kinds.get(value) or kinds.get(_plain(value))
             if kind is not None:
                 return kind
-    return plan.kind
+    if plan.kind is not None:
+        return plan.kind
+    return next((kind for start, kind in plan.names if span_name.startswith(start)), None)
+
+
+def _plain(value: str) -> str:
+    """Without the quotes, capitals and added words that some senders use."""
+    return value.strip('"').partition(" ")[0].lower()

@@ -67,21 +67,6 @@ def _message(view: View) -> str | None:
     return json_text(" ".join(parts)) if parts else None
 
 
-def _is_plumbing(view: View) -> bool | None:
-    """Health checks, pings, and the ASGI messages inside of a request."""
-    found = view.attributes
-    if "asgi.event.type" in found:
-        return True
-    if _first(found, "db.system.name", "db.system") == "redis":
-        return (
-            str(_first(found, "db.query.text", "db.statement", "db.operation.name", "db.operation")).upper() == "PING"
-        )
-    path = _first(found, "url.path", "http.target", "http.route")
-    last = path.partition("?")[0].rstrip("/").rpartition("/")[2] if isinstance(path, str) else ""
-    return last in HEALTH_PATHS or None
-
-
-HEALTH_PATHS = frozenset(("health", "healthz", "healthcheck", "readyz", "livez", "ready", "live", "ping"))
 HTTP_KEYS = ("http.request.method", "http.method", "url.full", "http.url", "http.target", "url.path", "http.route")
 
 WEB = Dialect(
@@ -108,5 +93,5 @@ WEB = Dialect(
         Composed(("rpc.",), _rpc_status),
         Composed(("http.response.status_code", "http.status_code"), _response),
     ),
-    extras=(("plumbing", Composed(("asgi.event.type", "db.system.name", "db.system", *HTTP_KEYS), _is_plumbing)),),
+    plumbing=("asgi.event.type",),
 )
