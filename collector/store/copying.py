@@ -81,6 +81,9 @@ ON CONFLICT (project_id, trace_id, span_id) DO UPDATE SET
 """
 
 
+JOB_COLUMNS = ("project_id", "trace_id", "span_id", "priority")
+
+
 class Quiet(NamedTuple):
     """How long an execution's gate waits for quiet, and for how long at most."""
 
@@ -108,7 +111,7 @@ async def copy_rows(
     if records:
         await connection.copy_records_to_table("records", records=records, columns=RecordRow._fields)
     if jobs:
-        await connection.copy_records_to_table("reasoning_jobs", records=jobs, columns=StepJob._fields)
+        await connection.copy_records_to_table("reasoning_jobs", records=jobs, columns=JOB_COLUMNS)
 
 
 async def insert_new_steps(connection: asyncpg.Connection, steps: Sequence[StepRow]) -> list[StepRow]:
@@ -137,7 +140,7 @@ def _first_of_each(rows: Sequence[Any], new: set[tuple[Any, ...]], key: Callable
 
 async def insert_jobs(connection: asyncpg.Connection, jobs: Sequence[StepJob]) -> None:
     if jobs:
-        await connection.execute(insert_step_jobs(), *columns(jobs, len(StepJob._fields)))
+        await connection.execute(insert_step_jobs(), *columns(jobs, len(JOB_COLUMNS)))
 
 
 async def merge_executions(connection: asyncpg.Connection, summary: Summary) -> list[Merge]:
@@ -201,7 +204,7 @@ def insert_records() -> str:
 @cache
 def insert_step_jobs() -> str:
     """Insert jobs of new steps; one that is there stays as it is."""
-    return _insert_new("reasoning_jobs", StepJob._fields, ())
+    return _insert_new("reasoning_jobs", JOB_COLUMNS, ())
 
 
 def _insert_new(table: str, names: Sequence[str], returning: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ Every fact is merged by a rule that commutes (least, greatest, sum of *new* rows
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -41,13 +41,8 @@ class Policy(NamedTuple):
     """False: executions settle, nothing is explained."""
 
 
-class StepJob(NamedTuple):
-    """One row of `reasoning_jobs` for a step: it waits for its execution's gate."""
-
-    project_id: int
-    trace_id: bytes
-    span_id: bytes
-    priority: int
+StepJob: TypeAlias = tuple[int, bytes, bytes, int]
+"""Project, trace, span, priority: a row of `reasoning_jobs` that waits for its execution's gate."""
 
 
 class Merge(msgspec.Struct):
@@ -112,32 +107,45 @@ def summarise(
 def _add_steps(
     merge: Merge, run: Iterable[StepRow], jobs: list[StepJob], policy: Policy, internal: Collection[bytes]
 ) -> None:
-    root_order, root = merge.root_order, None
+    """The hot loop: every step of every request passes here."""
+    root: StepRow | None = None
+    rank: tuple[bool, int, bytes] = (True, INFINITY + 1, b"")
     started_at, ended_at = merge.started_at, merge.ended_at
     steps = errors = waits = 0
     for row in run:
         _, _, span_id, start, start_ns, duration_ns, parent, _, kind, _, status = row[:11]
         steps += 1
-        started_at = min(started_at, start)
+        if start < started_at:
+            started_at = start
         end = start + duration_ns // 1000 if duration_ns else start
-        ended_at = max(ended_at, end)
-        order = (b"\0" if parent is None else b"\1") + start_ns.to_bytes(8, "big") + span_id
-        if order < root_order:
-            root_order, root = order, row
+        if end > ended_at:
+            ended_at = end
+        own_rank = (parent is not None, start_ns, span_id)
+        if own_rank < rank:
+            rank, root = own_rank, row
         failed = status == "error"
-        errors += failed
+        if failed:
+            errors += 1
         if row.extra is not None and '"execution_id"' in row.extra:
             _name_execution(merge, row.extra)
         if internal and row.origin_id in internal:
             continue
         waits += 1
         if policy.explain and (failed or parent is None or kind in policy.explained_kinds):
-            jobs.append(StepJob(merge.key[0], merge.key[1], span_id, URGENT if failed else ORDINARY))
+            jobs.append((row.project_id, row.trace_id, span_id, URGENT if failed else ORDINARY))
     merge.started_at, merge.ended_at = started_at, ended_at
     merge.step_count += steps
     merge.error_count += errors
     merge.waits += waits
     if root is not None:
+        _name_by_root(merge, root)
+
+
+def _name_by_root(merge: Merge, root: StepRow) -> None:
+    """The parentless step names the execution, else the earliest; ties go to the lesser span id."""
+    parentless = b"\0" if root.parent_span_id is None else b"\1"
+    root_order = parentless + root.start_ns.to_bytes(8, "big") + root.span_id
+    if root_order < merge.root_order:
         merge.root_order, merge.root_status = root_order, root.status
         merge.name, merge.kind = root.name, root.kind
         merge.service = root.service[:INDEXED_TEXT] if root.service else root.service

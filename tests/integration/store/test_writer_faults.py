@@ -38,7 +38,7 @@ async def together(writer: Writer, *batches: Batch) -> list[list[Refusal]]:
         {"attributes": NOT_JSON},
         {"tokens_input": TOO_LARGE},
         {"name": None},
-        {"start_ns": -1},
+        {"start_ns": -1, "parent_span_id": None},
         {"extra": '{"execution_id":7}'},
     ],
     ids=lambda bad: next(iter(bad)),
