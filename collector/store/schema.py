@@ -325,3 +325,57 @@ reasoning_answers = Table(
     _now("created_at"),
     Index("reasoning_answers_created", "created_at"),
 )
+
+# What each execution gives to the rollups below: whole, so that settling it again replaces it.
+step_rollup_parts = Table(
+    "step_rollup_parts",
+    metadata,
+    *_key(),
+    Column("revision", Integer, nullable=False),
+    # JSON text: a list of `collector.store.rollups.Part`.
+    Column("parts", JsonText, nullable=False),
+    # What the rollups have of it, where that is not the same.
+    Column("folded", JsonText),
+    Column("is_pending", Boolean, nullable=False, server_default=text("true")),
+    _now("changed_at"),
+    PrimaryKeyConstraint("project_id", "trace_id"),
+    Index("step_rollup_parts_pending", "project_id", "trace_id", postgresql_where=text("is_pending")),
+)
+
+# How steps of one name went in one hour; an empty service stands for none.
+step_rollups = Table(
+    "step_rollups",
+    metadata,
+    Column("project_id", Integer, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    _time("hour", nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("tokens_input", BigInteger, nullable=False),
+    Column("tokens_output", BigInteger, nullable=False),
+    Column("tokens_cached", BigInteger, nullable=False),
+    Column("tokens_reasoning", BigInteger, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    # A histogram of durations: bucket b holds those from 2^(b/8) microseconds on.
+    Column("buckets", ARRAY(SmallInteger), nullable=False),
+    Column("counts", ARRAY(BigInteger), nullable=False),
+    PrimaryKeyConstraint("project_id", "service", "name", "kind", "hour"),
+    Index("step_rollups_hour", "project_id", "hour"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# How far `xray remap` got with one version of the mapping.
+remap_runs = Table(
+    "remap_runs",
+    metadata,
+    Column("mapping", Text, nullable=False),
+    _time("since", nullable=False),
+    Column("project_id", Integer, nullable=False),
+    Column("trace_id", LargeBinary, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    _now("changed_at"),
+    PrimaryKeyConstraint("mapping", "since"),
+)
