@@ -27,6 +27,7 @@ GRPC_PORT = 4317
 WAIT_S = 20.0
 POLL_S = 0.25
 FAILS_EVERY = 4
+LEAST_RATING = 7.5
 
 
 class Movie(NamedTuple):
@@ -88,7 +89,7 @@ class Pipeline:
             trace_id = format_trace_id(span.get_span_context().trace_id)
             try:
                 answer = self._answer(wish, fault)
-            except (LookupError, TypeError, ModelTimeoutError) as error:
+            except (ValueError, ModelTimeoutError) as error:
                 span.set_status(Status(StatusCode.ERROR, f"no recommendation: {error}"))
             else:
                 span.set_attribute("gen_ai.output.messages", messages("assistant", answer))
@@ -112,10 +113,10 @@ class Pipeline:
             return found
 
     def _filter(self, candidates: list[Movie], wish: Wish) -> list[Movie]:
-        wanted = {"since": wish.since, "least_rating": 7.5, "titles": [movie.title for movie in candidates]}
+        wanted = {"since": wish.since, "least_rating": LEAST_RATING, "titles": [movie.title for movie in candidates]}
         with self._tool("filter candidates", wanted) as span:
             time.sleep(0.01)
-            kept = [movie for movie in candidates if movie.year >= wish.since and movie.rating >= 7.5]  # type: ignore[operator]
+            kept = [movie for movie in candidates if movie.year >= wish.since and rating_of(movie) >= LEAST_RATING]
             span.set_attribute("gen_ai.tool.call.result", as_json(kept))
             return kept
 
@@ -125,7 +126,7 @@ class Pipeline:
             time.sleep(0.4 if is_slow else 0.12)
             if is_slow:
                 raise ModelTimeoutError(f"{MODEL} did not answer within 0.4 s")
-            ranked = sorted(movies, key=lambda movie: movie.rating or 0, reverse=True)
+            ranked = sorted(movies, key=rating_of, reverse=True)
             answered(span, json.dumps([movie.title for movie in ranked]))
             return ranked
 
@@ -157,6 +158,12 @@ class Pipeline:
         }
         with self._tracer.start_as_current_span(name, attributes=attributes) as span:
             yield span
+
+
+def rating_of(movie: Movie) -> float:
+    if movie.rating is None:
+        raise ValueError(f"{movie.title} ({movie.year}) has no rating")
+    return movie.rating
 
 
 def answered(span: Span, text: str) -> None:

@@ -59,9 +59,9 @@ def dollars(cost: float | None) -> str:
 
 
 def tokens(counts: dict[str, Any] | None) -> str:
-    if not counts or (counts.get("input") is None and counts.get("output") is None):
-        return ""
-    return f"{counts.get('input') or 0}+{counts.get('output') or 0}"
+    """Input and output, where there are any."""
+    sent, answered = (counts.get("input") or 0, counts.get("output") or 0) if counts else (0, 0)
+    return f"{sent}+{answered}" if sent or answered else ""
 
 
 def _text(cell: Any) -> str:
