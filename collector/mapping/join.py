@@ -11,8 +11,8 @@ import orjson
 
 from collector.mapping.dialects.dialect import TokenKeys
 from collector.mapping.dialects.gen_ai import GEN_AI
-from collector.mapping.facts import whole_input
 from collector.mapping.messages import DETAILS, ROLES, Event, carries_messages, conversation
+from collector.mapping.token_counts import whole_input
 from collector.mapping.values import Notes, count, parse_json
 from collector.model import Record, Step, StepError, Tokens
 
@@ -162,7 +162,7 @@ def _usage(attributes: Mapping[str, Any]) -> Tokens | None:
     for field in Tokens.__struct_fields__:
         found = (count(attributes.get(name), name, Notes()) for name in getattr(names, field))
         counts[field] = next((value for value in found if value is not None), None)
-    tokens = whole_input(Tokens(**counts), names.exclusive)
+    tokens = whole_input(Tokens(**counts), None, names.exclusive)
     return None if tokens.input is None and tokens.output is None else tokens
 
 

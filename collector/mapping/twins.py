@@ -40,7 +40,7 @@ def spared_twins(steps: list[Step], calls: list[int]) -> set[int]:
 def _spared(steps: list[Step], groups: dict[object, list[int]], same_time: SameCall) -> set[int]:
     spared: set[int] = set()
     for group in groups.values():
-        if len({_instrumentation(steps[i]) for i in group}) < 2:
+        if len({(_dialect(steps[i]), steps[i].name) for i in group}) < 2:
             continue
         for twins in _twins(steps, group, same_time):
             kept = min(twins, key=lambda i: (*_quality(steps[i]), i))
@@ -62,16 +62,29 @@ def _twins(steps: list[Step], group: list[int], same_time: SameCall) -> list[lis
 
 
 def _belongs(steps: list[Step], i: int, twins: list[int], same_time: SameCall) -> bool:
-    first = steps[twins[0]]
-    return (
-        all(_instrumentation(steps[i]) != _instrumentation(steps[j]) for j in twins)
-        and _same_model(steps[i], first)
-        and same_time(steps[i], first)
-    )
+    step, first = steps[i], steps[twins[0]]
+    return all(_differently_seen(step, steps[j]) for j in twins) and _same_model(step, first) and same_time(step, first)
 
 
-def _instrumentation(step: Step) -> tuple[str | None, str]:
-    return (step.extra.dialect if step.extra else None), step.name
+def _differently_seen(step: Step, other: Step) -> bool:
+    """Whether two instrumentations saw these: of one dialect, they have one response id or one wraps the other."""
+    if step.name == other.name and _dialect(step) == _dialect(other):
+        return False
+    if _dialect(step) != _dialect(other) or (_response(step) and _response(step) == _response(other)):
+        return True
+    return _wraps(step, other) or _wraps(other, step)
+
+
+def _wraps(step: Step, other: Step) -> bool:
+    return step.start_ns <= other.start_ns and _end(step) >= _end(other)
+
+
+def _end(step: Step) -> int:
+    return step.start_ns + (step.duration_ns or 0)
+
+
+def _dialect(step: Step) -> str | None:
+    return step.extra.dialect if step.extra else None
 
 
 def _response(step: Step) -> str | None:
@@ -91,13 +104,12 @@ def _near(step: Step, other: Step) -> bool:
     if step.duration_ns is None or other.duration_ns is None:
         return False
     slack = max(SLACK_NS, max(step.duration_ns, other.duration_ns) // 10)
-    apart = abs(step.start_ns + step.duration_ns - other.start_ns - other.duration_ns)
-    return _overlap(step, other) and abs(step.start_ns - other.start_ns) <= slack and apart <= slack
+    apart = max(abs(step.start_ns - other.start_ns), abs(_end(step) - _end(other)))
+    return _overlap(step, other) and apart <= slack
 
 
 def _overlap(step: Step, other: Step) -> bool:
-    ends = step.start_ns + (step.duration_ns or 0), other.start_ns + (other.duration_ns or 0)
-    return step.start_ns <= ends[1] and other.start_ns <= ends[0]
+    return step.start_ns <= _end(other) and other.start_ns <= _end(step)
 
 
 def _quality(step: Step) -> tuple[bool, int]:

@@ -76,6 +76,11 @@ def test_equal_calls_of_one_instrumentation_are_as_many_calls() -> None:
     assert sums(step(1), *[llm(i, 1, at=2) for i in range(2, 6)]) == (400, 80)
 
 
+def test_equal_calls_of_one_dialect_under_several_names_are_calls_unless_one_wraps_the_other() -> None:
+    assert sums(step(1), llm(2, 1, name="judge a"), llm(3, 1, name="judge b")) == (200, 40)
+    assert sums(step(1), llm(2, 1, name="ChatOpenAI", ms=12), llm(3, 1, name="ChatCompletion")) == (100, 20)
+
+
 def test_equal_calls_seen_twice_are_paired() -> None:
     seen = [llm(i, 1, at=2) for i in range(2, 5)] + [llm(i, 1, at=3, **OTHER) for i in range(5, 8)]
     assert sums(step(1), *seen) == (300, 60)
