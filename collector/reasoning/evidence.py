@@ -10,8 +10,9 @@ from collector.mapping.tree import TOP
 from collector.model import Record, Step
 from collector.reasoning import signs
 from collector.reasoning.case import Case
-from collector.reasoning.content import NOTHING_SAID, Said, asked, items_in, last_results, parse, said
+from collector.reasoning.content import NOTHING_SAID, Said, items_in, parse, said
 from collector.reasoning.flow import Flow, run
+from collector.reasoning.messages import asked, last_results
 from collector.store.history import StepHistory, StepName
 
 SERVED = 2

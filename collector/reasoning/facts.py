@@ -119,7 +119,7 @@ def error_origin(evidence: Evidence, position: int) -> int:
 def _add_repeats(facts: StepFacts, evidence: Evidence, position: int) -> None:
     flow = evidence.flow
     place, total = flow.places.get(position, (0, 0))
-    if total > 1:
+    if total > 1 and flow.steps[position].input is not None:
         facts.loop_count = total
     before = flow.retry_of[position]
     if before != TOP:

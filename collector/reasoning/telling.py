@@ -6,9 +6,10 @@ from collector.mapping.tree import TOP
 from collector.model import Step
 from collector.reasoning import wording
 from collector.reasoning.cause import Cause
-from collector.reasoning.content import arguments, asked, is_conversation, parse, said, unwrapped
+from collector.reasoning.content import arguments, parse, said, unwrapped
 from collector.reasoning.evidence import SERVED, Evidence, Reading
 from collector.reasoning.facts import error_origin
+from collector.reasoning.messages import asked, is_conversation
 from collector.reasoning.wording import brief, described, quoted, sentence, shown
 
 ARGUMENT_CHARS = 40
