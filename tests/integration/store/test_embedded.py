@@ -207,17 +207,20 @@ async def test_a_second_service_on_the_same_folder_is_told_who_has_it(
 
 @pytest.mark.parametrize("owner", ["dead", "zombie", "another program"])
 async def test_a_stale_pid_file_does_not_stop_the_start(data_dir: Path, owner: str) -> None:
+    pid_file = predecessors.pid_file_of(data_dir / "18")
     async with running(data_dir):
-        content = predecessors.pid_file_of(data_dir / "18").read_text()
-    ended = subprocess.Popen(["true"])
-    await until(lambda: not is_alive(ended.pid))
-    if owner == "dead":
-        ended.wait()
-    pid = os.getpid() if owner == "another program" else ended.pid
-    predecessors.pid_file_of(data_dir / "18").write_text(f"{pid}\n{content.partition(chr(10))[2]}")
-    async with running(data_dir) as (_, connection):
-        assert await connection.fetchval("SELECT 1") == 1
-    ended.wait()
+        content = pid_file.read_text()
+    command = ["cat"] if owner == "another program" else ["true"]
+    account = Places.below(data_dir).account.uid
+    with subprocess.Popen(command, stdin=subprocess.PIPE, user=account if os.geteuid() == 0 else None) as process:
+        if owner != "another program":
+            await until(lambda: not is_alive(process.pid))
+        if owner == "dead":
+            process.wait()
+        pid_file.write_text(content.replace(content.splitlines()[0], str(process.pid), 1))
+        async with running(data_dir) as (_, connection):
+            assert await connection.fetchval("SELECT 1") == 1
+        assert is_alive(process.pid) == (owner == "another program")
 
 
 async def test_a_server_that_is_killed_comes_back_under_the_same_url(data_dir: Path) -> None:
