@@ -52,7 +52,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
-        self._is_closed = False
+        self.is_closed = False
 
     def tell(self, keys: Iterable[ExecutionKey]) -> None:
         if not self._watchers:
@@ -61,14 +61,13 @@ class Hub:
         for watcher in self._watchers:
             watcher.tell(keys)
 
-    @property
-    def is_watched(self) -> bool:
-        return bool(self._watchers)
+    def check_room(self) -> None:
+        """Raises Overloaded where no more streams may be opened."""
+        if len(self._watchers) >= MOST_WATCHERS or self.is_closed:
+            raise Overloaded(f"There are {len(self._watchers)} open streams: close one, or come back later.")
 
     @contextmanager
     def watching(self) -> Iterator[Watcher]:
-        if len(self._watchers) >= MOST_WATCHERS or self._is_closed:
-            raise Overloaded(f"There are {MOST_WATCHERS} open streams already: close one.")
         watcher = Watcher()
         self._watchers.add(watcher)
         try:
@@ -78,6 +77,6 @@ class Hub:
 
     def close(self) -> None:
         """End all streams; the server waits for them when it stops."""
-        self._is_closed = True
+        self.is_closed = True
         for watcher in self._watchers:
             watcher.close()

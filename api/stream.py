@@ -44,6 +44,7 @@ class Seen:
 async def stream(request: AnyRequest, services: Given) -> ServerSentEvent:
     """Server-sent events `execution`, `step` and `reasoning` as they are committed."""
     read_query(request.query_params, ProjectQuery)
+    services.hub.check_room()
     async with services.database.begin() as conn:
         project, since = await project_of(conn, request), await now_of(conn)
     return ServerSentEvent(_events(services, project, since))
@@ -53,7 +54,7 @@ async def _events(services: Services, project: Project, since: datetime) -> Asyn
     seen = Seen()
     with services.hub.watching() as watcher:
         yield ServerSentEventMessage(comment="listening", data=None, retry=2000)
-        while watcher.is_open:
+        while watcher.is_open and not services.hub.is_closed:  # it may have closed before this one was known
             changed = await watcher.changes(HEARTBEAT_S)
             trace_ids = [key.trace_id for key in changed if key.project_id == project.id]
             if trace_ids:
