@@ -51,16 +51,6 @@ def any_value(value: Any) -> AnyValue:
     return AnyValue(**{kind: value})
 
 
-def nested(depth: int, leaf: Any = "core") -> AnyValue:
-    """A value inside of `depth` arrays."""
-    value = any_value(leaf)
-    for _ in range(depth):
-        outer = AnyValue()
-        outer.array_value.values.append(value)
-        value = outer
-    return value
-
-
 def traces(*spans: Span, resource: dict[str, Any] | None = None) -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     of_resource = request.resource_spans.add()
