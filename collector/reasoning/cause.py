@@ -11,7 +11,7 @@ from collector.reasoning.wording import described, quoted
 
 SILENT_LEAST = 0.55
 """A suspect weaker than this does not make a successful execution a failed one."""
-STRONG = 0.6
+SHORT_NS = 100_000_000
 OWN_CODE = frozenset(("function", "chain", "agent", "other", "evaluator", "prompt", "messaging", "http"))
 
 
@@ -108,7 +108,7 @@ def _explained(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause:
         if cause:
             cause.failure = failure
             return cause
-    confidence = 0.9 if failure != evidence.flow.root else 0.5
+    confidence = 0.5 if failure == evidence.flow.root and evidence.flow.children[failure] else 0.9
     return Cause(failure, confidence, "error", [f"it failed with {quoted(told)}"], failure)
 
 
@@ -124,7 +124,10 @@ def _timeout(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None
     told = evidence.readings[failure].error or ""
     if not (signs.TIMED_OUT.search(told) or signs.CANCELLED.search(told)):
         return None
-    first = first_attempt(evidence.flow, dominant(evidence, failure))
+    slow = dominant(evidence, failure)
+    if slow == failure and evidence.flow.ends[slow] - evidence.flow.steps[slow].start_ns < SHORT_NS:
+        return None  # it only tells of somebody else's time-out
+    first = first_attempt(evidence.flow, slow)
     return Cause(first, 0.85, "timeout", [f"the time ran out here: {quoted(told)}"])
 
 

@@ -141,7 +141,10 @@ def _is_block(item: Any) -> bool:
 
 
 ENVELOPE = frozenset(
-    ("type", "name", "status", "tool_call_id", "id", "isError", "is_error", "role", "artifact", "additional_kwargs")
+    (
+        *("type", "name", "status", "tool_call_id", "id", "isError", "is_error", "role", "artifact", "_meta"),
+        *("additional_kwargs", "response_metadata"),
+    )
 )
 
 
@@ -157,7 +160,7 @@ def items_in(value: Any) -> int | None:
     if isinstance(value, list):
         return len(value)
     if isinstance(value, dict):
-        lists = [held for held in value.values() if isinstance(held, list)]
+        lists = [held for key, held in value.items() if isinstance(held, list) and key != "messages"]
         return len(lists[0]) if len(lists) == 1 else None
     return None
 

@@ -34,9 +34,10 @@ RESULTS = frozenset(
         "guardrail",
     )
 )
-OUTSIDE = frozenset(("http", "rpc", "db", "messaging"))
 ERROR_SEVERITY = 17
 QUESTION_CHARS = 500
+SAME_CHARS = 200
+"""An error that is logged as it is raised tells nothing more."""
 HISTORY_LEAST = 10
 """Fewer steps are no history."""
 SLOW_RATIO = 3.0
@@ -105,6 +106,8 @@ def _read(step: Step, history: Mapping[StepName, StepHistory], log_error: str | 
     reading = Reading(log_error=log_error)
     if step.error or step.status == "error":
         reading.error = error_text(step)
+        if log_error and log_error[:SAME_CHARS] in reading.error:
+            reading.log_error = None
     if history:
         _compare(step, history.get(StepName(step.service, step.name, step.kind)), reading)
     if step.kind in ANSWERING:
@@ -116,9 +119,11 @@ def _read(step: Step, history: Mapping[StepName, StepHistory], log_error: str | 
 
 def error_text(step: Step) -> str:
     """`Type: message`, as far as both are known."""
-    error = step.error
-    parts = (error.type, error.message) if error else ()
-    return ": ".join(part.strip() for part in parts if part and part.strip()) or "no reason was given"
+    kind = (step.error.type or "").strip() if step.error else ""
+    message = (step.error.message or "").strip() if step.error else ""
+    if kind and message and kind not in message:
+        return f"{kind}: {message}"
+    return message or kind or "no reason was given"
 
 
 def _compare(step: Step, history: StepHistory | None, reading: Reading) -> None:

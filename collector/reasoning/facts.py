@@ -107,13 +107,14 @@ def _add_faults(facts: StepFacts, evidence: Evidence, position: int) -> None:
 
 def error_origin(evidence: Evidence, position: int) -> int:
     """The child whose failure this step passes on, or TOP."""
-    flow = evidence.flow
+    flow, readings = evidence.flow, evidence.readings
+    told = readings[position].error or ""
     failed = [
         child
         for child in flow.children[position]
-        if (evidence.readings[child].error or evidence.readings[child].told_error) and not flow.recovered[child]
+        if (readings[child].error or readings[child].told_error) and not flow.recovered[child]
     ]
-    return max(failed, key=lambda child: flow.ends[child], default=TOP)
+    return min(failed, key=lambda child: (readings[child].error != told, flow.ends[child]), default=TOP)
 
 
 def _add_repeats(facts: StepFacts, evidence: Evidence, position: int) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from collector.mapping.tree import TOP, Tree, grow
 from collector.model import Step
 
+OUTSIDE = frozenset(("http", "rpc", "db", "messaging"))
 Fingerprint = tuple[int, str, str, str | None]
 
 
@@ -120,7 +121,9 @@ def _covered(steps: list[Step], ends: list[int], below: list[int]) -> int:
 
 def fingerprint(flow: Flow, position: int) -> Fingerprint:
     step = flow.steps[position]
-    return flow.tree.parents[position], step.kind, step.tool or step.name, step.input
+    # Requests and queries without their text are not told apart by their names.
+    given = str(position) if step.input is None and step.kind in OUTSIDE else step.input
+    return flow.tree.parents[position], step.kind, step.tool or step.name, given
 
 
 def _attempts(flow: Flow, failed: list[bool], hollow: list[bool]) -> None:

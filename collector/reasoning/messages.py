@@ -34,7 +34,7 @@ def _last_user(messages: list[Any]) -> Any:
     if len(messages) == 1 and isinstance(last, list):
         return last
     for message in reversed(messages):
-        if isinstance(message, dict) and _role(message) in USERS:
+        if isinstance(message, dict) and _role(message) in USERS and not _results(message):
             return said(message).text
     if isinstance(last, dict) and ("role" in last or "parts" in last or "kwargs" in last):
         return said(last).text

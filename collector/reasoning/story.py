@@ -7,8 +7,9 @@ import msgspec
 from collector.mapping.tree import TOP
 from collector.reasoning import wording
 from collector.reasoning.cause import Cause
-from collector.reasoning.evidence import OUTSIDE, Evidence
+from collector.reasoning.evidence import Evidence
 from collector.reasoning.facts import MOST_CITED, History, hexed, history_of
+from collector.reasoning.flow import OUTSIDE
 from collector.reasoning.suspects import dominant
 from collector.reasoning.telling import given, taken
 from collector.reasoning.wording import brief, count, described, duration, money, percent, quoted, sentence, shown
@@ -114,6 +115,7 @@ def tell_execution(evidence: Evidence, facts: ExecutionFacts, cause: Cause | Non
         _course(evidence, facts),
         _cause(evidence, cause),
         _made_good(evidence, facts),
+        _survived(evidence, cause),
         _time(evidence, facts),
         _chatty(evidence),
         _cost(evidence, facts),
@@ -170,6 +172,25 @@ def _made_good(evidence: Evidence, facts: ExecutionFacts) -> str:
     what = wording.listed(list(dict.fromkeys(names)), 3)
     were = "was" if facts.recovered == 1 else "were"
     return f"{count(facts.recovered, 'failed attempt')} of {what} {were} made good by a retry"
+
+
+def _survived(evidence: Evidence, cause: Cause | None) -> str:
+    """Failures that the execution went on without."""
+    flow, readings = evidence.flow, evidence.readings
+    if flow.root == TOP or readings[flow.root].error:
+        return ""
+    left = [
+        place
+        for place, reading in enumerate(readings)
+        if reading.error
+        and not flow.recovered[place]
+        and (cause is None or place not in (cause.position, cause.failure))
+    ]
+    left = [place for place in left if not any(readings[child].error for child in flow.children[place])]
+    if not left:
+        return ""
+    names = wording.listed(list(dict.fromkeys(described(flow.steps[place]) for place in left)), 3)
+    return f"{count(len(left), 'failure')} did not end it: {names}"
 
 
 def _time(evidence: Evidence, facts: ExecutionFacts) -> str:

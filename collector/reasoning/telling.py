@@ -43,7 +43,7 @@ def _deed(evidence: Evidence, position: int) -> str:
         return f"it called the tool {brief(step.tool or step.name, 80)}{_given(step)}{_returned(step, reading)}"
     if step.kind == "retriever":
         return _search(step, reading)
-    if step.kind == "http":
+    if step.kind == "http" and step.input:
         return _request(step)
     if step.kind == "db":
         return (
@@ -107,7 +107,7 @@ def _agent(evidence: Evidence, position: int) -> str:
 def taken(text: str, most: int) -> str:
     """What went in: the question of a conversation, else the value itself."""
     value = parse(text)
-    return _readable(asked(value) if is_conversation(value) else value, most)
+    return _readable(asked(value) if is_conversation(value) else unwrapped(value), most)
 
 
 def given(text: str, most: int) -> str:
@@ -153,7 +153,7 @@ def _search(step: Step, reading: Reading) -> str:
 
 
 def _request(step: Step) -> str:
-    what = brief(step.input.strip('"'), 160) if step.input else wording.name(step)
+    what = brief((step.input or "").strip('"'), 160)
     status = step.output.strip('"') if step.output and len(step.output) < 12 else ""
     if step.span_kind == SERVED:
         who = f"the service {step.service}" if step.service else "it"

@@ -9,7 +9,6 @@ from collector.model import Step
 
 NAME_CHARS = 80
 QUOTE_CHARS = 140
-SPACES = re.compile(r"\s+")
 AGENT_PREFIX = re.compile(r"^(?:invoke_agent|create_agent|agent run|agent)[ :]+", re.IGNORECASE)
 
 
@@ -64,7 +63,7 @@ def listed(items: Sequence[str], most: int = 4) -> str:
 
 def brief(text: str, most: int = QUOTE_CHARS) -> str:
     """One line of at most `most` characters: the head of the text."""
-    line = SPACES.sub(" ", text[: most * 3]).strip()
+    line = " ".join(text[: most * 3].split())
     if len(line) <= most and len(text) <= most * 3:
         return line
     return line[: most - 1].rstrip(" ,;:.") + "…"
