@@ -101,27 +101,26 @@ def _bill(tree: Tree, counted: list[int], spared: set[int]) -> _Bill:
 
 def _disagreements(tree: Tree, counted: list[int], below: list[bool]) -> list[str]:
     """Wrappers whose own numbers are not the sum of the calls below them."""
-    sums = [[0, 0] for _ in tree.steps]
+    wrappers = [i for i, is_above in enumerate(below) if is_above and has_usage(tree.steps[i])]
+    if not wrappers:
+        return []
+    sums_input, sums_output = [0] * len(tree.steps), [0] * len(tree.steps)
     for i in counted:
         tokens = tree.steps[i].tokens or Tokens()
-        sums[i] = [tokens.input or 0, tokens.output or 0]
+        sums_input[i], sums_output[i] = tokens.input or 0, tokens.output or 0
     for i in reversed(tree.order):
         if tree.parents[i] != TOP:
-            above = sums[tree.parents[i]]
-            above[0] += sums[i][0]
-            above[1] += sums[i][1]
+            sums_input[tree.parents[i]] += sums_input[i]
+            sums_output[tree.parents[i]] += sums_output[i]
     found = []
-    for i, step in enumerate(tree.steps):
-        if below[i] and has_usage(step) and step.tokens and _differs(step.tokens, sums[i]):
+    for i in wrappers:
+        reported, sums = tree.steps[i].tokens or Tokens(), (sums_input[i], sums_output[i])
+        if reported.input not in (None, sums[0]) or reported.output not in (None, sums[1]):
             found.append(
-                f"{step.name} reports {_numbers(step.tokens.input, step.tokens.output)}; "
-                f"the model calls below it add up to {_numbers(*sums[i])}, which is what counts"
+                f"{tree.steps[i].name} reports {_numbers(reported.input, reported.output)}; "
+                f"the model calls below it add up to {_numbers(*sums)}, which is what counts"
             )
     return capped(found, "wrappers differ from the calls below them")
-
-
-def _differs(reported: Tokens, sums: list[int]) -> bool:
-    return reported.input not in (None, sums[0]) or reported.output not in (None, sums[1])
 
 
 def _numbers(tokens_input: int | None, tokens_output: int | None) -> str:

@@ -22,6 +22,8 @@ class Tree(msgspec.Struct, frozen=True):
     def carries_below(self, carries: list[bool]) -> list[bool]:
         """For each step, whether any of its descendants is marked in `carries`."""
         below = [False] * len(carries)
+        if True not in carries:
+            return below
         for i in reversed(self.order):
             parent = self.parents[i]
             if parent != TOP and (carries[i] or below[i]):
@@ -31,6 +33,8 @@ class Tree(msgspec.Struct, frozen=True):
     def carries_above(self, carries: list[bool]) -> list[bool]:
         """For each step, whether any of its ancestors is marked in `carries`."""
         above = [False] * len(carries)
+        if True not in carries:
+            return above
         for i in self.order:
             parent = self.parents[i]
             above[i] = parent != TOP and (carries[parent] or above[parent])
