@@ -10,6 +10,7 @@ from collector.mapping.values import MAX_LABEL, count, json_text, label, number,
 from collector.model import Tokens
 
 NO_TOKENS = Tokens()
+NO_NUMBERS = (None,) * 7
 
 
 def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, str | None]:
@@ -46,7 +47,17 @@ def read_labels(plan: Plan, view: View) -> dict[str, str]:
     return found
 
 
-def read_tokens(plan: Plan, view: View) -> Tokens:
+def read_numbers(plan: Plan, view: View) -> tuple[int | float | str | None, ...]:
+    """`tokens_input` to `cost_source`."""
+    tokens = _tokens(plan, view)
+    cost = _cost(plan, view) if plan.cost else None
+    return (
+        *(tokens.input, tokens.output, tokens.cached, tokens.cache_write, tokens.reasoning),
+        *(cost, None if cost is None else "sender"),
+    )
+
+
+def _tokens(plan: Plan, view: View) -> Tokens:
     """One dialect's set of counts, whole: two senders' numbers are never mixed."""
     for names in plan.tokens:
         found = _token_set(names, view) if isinstance(names, TokenKeys) else names.read(view) or NO_TOKENS
@@ -75,7 +86,7 @@ def _count(keys: tuple[str, ...], view: View) -> int | None:
     return None
 
 
-def read_cost(plan: Plan, view: View) -> float | None:
+def _cost(plan: Plan, view: View) -> float | None:
     """What the sender says that the call cost, in US dollars."""
     for source in plan.cost:
         given = source.read(view) if isinstance(source, Composed) else view.attributes[source]

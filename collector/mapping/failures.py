@@ -2,17 +2,30 @@
 
 from typing import Any
 
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
 from collector.mapping.dialects.dialect import Attributes, Composed, View
+from collector.mapping.dialects.plan import Plan
 from collector.mapping.values import Notes, json_text, read_attributes
-from collector.model import StepError
+from collector.model import Status, StepError
 
-NOT_FAILED = StepError()
+STATUSES: tuple[Status, Status] = ("unset", "ok")
 STATUS_CODES = (
     *("http.response.status_code", "http.status_code", "rpc.response.status_code", "rpc.grpc.status_code"),
     "db.response.status_code",
 )
+
+
+def read_outcome(view: View, plan: Plan) -> tuple[Any, ...]:
+    """`name` to `error_stacktrace`."""
+    span = view.span
+    code, message = 0, None
+    if span.HasField("status"):
+        code, message = span.status.code, span.status.message or None
+    if (code or plan.may_fail or span.events) and (error := read_failure(view, plan.errors)) is not None:
+        return span.name, view.kind, span.kind, "error", code, message, error.type, error.message, error.stacktrace
+    return span.name, view.kind, span.kind, STATUSES[code == 1], code, message, None, None, None
 
 
 def read_failure(view: View, own: tuple[Composed, ...]) -> StepError | None:
@@ -23,14 +36,14 @@ def read_failure(view: View, own: tuple[Composed, ...]) -> StepError | None:
     """
     span, attributes = view.span, view.attributes
     code = span.status.code
-    if code == Status.STATUS_CODE_OK and view.kind != "tool":
+    if code == SpanStatus.STATUS_CODE_OK and view.kind != "tool":
         return None
     exception = _last_exception(span, view.notes)
     error_type = attributes.get("error.type")
     told = next((error for each in own if (error := each.read(view)) is not None), None)
-    if code == Status.STATUS_CODE_ERROR:
+    if code == SpanStatus.STATUS_CODE_ERROR:
         failed = True
-    elif code == Status.STATUS_CODE_OK:
+    elif code == SpanStatus.STATUS_CODE_OK:
         failed = bool(error_type)
     else:
         failed = (exception is not None or bool(error_type)) and not _is_fine_answer(span, attributes)

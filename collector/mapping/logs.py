@@ -1,4 +1,4 @@
-"""Log records to rows: content and exceptions that belong to a step, and the activity of agents that only log."""
+"""Log records to rows: what belongs to a trace is kept beside its steps, and coding agents that only log get steps."""
 
 import hashlib
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from collector.mapping.agent_logs import Activity, read_activity
 from collector.mapping.origins import Origin, read_origin
+from collector.mapping.span_rows import Plans, SpanMapper
 from collector.mapping.steps import ProjectOf, project_name
 from collector.mapping.times import MAX_INT64
 from collector.mapping.values import NUL_NOTE, Notes, any_value, clean_json, json_text, label, read_attributes
@@ -16,25 +18,51 @@ DIGEST_BYTES = 16
 
 
 def map_logs(request: ExportLogsServiceRequest, project_of: ProjectOf) -> Batch:
-    """The rows of a request: each record that names a trace becomes a row of `records`."""
+    """The rows of a request.
+
+    A record that names a trace becomes a row of `records`. One that does not becomes a step or a record of its coding
+    agent's execution; of any other sender it belongs to nothing that X-Ray shows, and is not kept.
+    """
     batch = Batch()
     for of_resource in request.resource_logs:
         project_id = project_of(project_name(of_resource.resource))
         for of_scope in of_resource.scope_logs:
             urls = (of_resource.schema_url, of_scope.schema_url)
             origin = read_origin(project_id, of_resource.resource, of_scope.scope, urls)
-            rows = [record_row(record, origin) for record in of_scope.log_records if names_a_trace(record)]
-            if rows:
+            before = len(batch.steps), len(batch.records)
+            mappers: dict[str, SpanMapper] = {}
+            for record in of_scope.log_records:
+                _take(record, origin, mappers, batch)
+            if before != (len(batch.steps), len(batch.records)):
                 batch.origins[project_id, origin.row.origin_id] = origin.row
-                batch.records.extend(rows)
+            batch.size_bytes += sum(mapper.size_bytes for mapper in mappers.values())
+    batch.size_bytes += sum(len(row.attributes) + len(row.body or "") for row in batch.records)
     return batch
+
+
+def _take(record: LogRecord, origin: Origin, mappers: dict[str, SpanMapper], batch: Batch) -> None:
+    if names_a_trace(record):
+        batch.records.append(record_row(record, origin))
+        return
+    activity = read_activity(record)
+    if activity is None:
+        return
+    if activity.span is None:
+        batch.records.append(record_row(record, origin, activity))
+        return
+    mapper = mappers.get(activity.agent)
+    if mapper is None:
+        plans: Plans = {}
+        mapper = mappers[activity.agent] = SpanMapper(origin._replace(scope_name=activity.agent), plans, {})
+    batch.steps.append(mapper.row(activity.span))
 
 
 def names_a_trace(record: LogRecord) -> bool:
     return len(record.trace_id) == 16 and any(record.trace_id)
 
 
-def record_row(record: LogRecord, origin: Origin) -> RecordRow:
+def record_row(record: LogRecord, origin: Origin, activity: Activity | None = None) -> RecordRow:
+    """The row of a record; an agent's activity tells where one belongs that names no trace itself."""
     notes = Notes()
     attributes = read_attributes(record.attributes, notes)
     body: Any = any_value(record.body, notes)
@@ -48,8 +76,8 @@ def record_row(record: LogRecord, origin: Origin) -> RecordRow:
     name = label(record.event_name or attributes.get("event.name"), "event.name", notes)
     return RecordRow(
         project_id=origin.row.project_id,
-        trace_id=record.trace_id,
-        span_id=span_id,
+        trace_id=activity.trace_id if activity else record.trace_id,
+        span_id=activity.root_span_id if activity else span_id,
         record_id=hashlib.blake2b(record.SerializeToString(deterministic=True), digest_size=DIGEST_BYTES).digest(),
         time_ns=min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INT64),
         event_name=None if name is None else name.replace("\x00", "\ufffd"),

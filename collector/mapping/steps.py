@@ -12,6 +12,7 @@ from collector.mapping.values import Notes, label, without_nul
 from collector.model import Batch, Refusal
 
 PROJECT_KEY = "xray.project"
+NO_TRACE, NO_SPAN = bytes(16), bytes(8)
 NO_ID_MESSAGES = {
     "trace_id": "{} spans have no valid trace id (16 bytes, not all zero): set one, or send hex digits in JSON.",
     "span_id": "{} spans have no valid span id (8 bytes, not all zero): set one, or send hex digits in JSON.",
@@ -60,15 +61,16 @@ def map_traces(
                     refused[wrong] += 1
                 else:
                     batch.steps.append(mapper.row(span))
+            batch.size_bytes += mapper.size_bytes
     batch.refusals = _refusals(refused, len(batch.steps))
     return batch
 
 
 def _wrong_id(span: Span) -> str | None:
     trace_id, span_id = span.trace_id, span.span_id
-    if len(trace_id) != 16 or not any(trace_id):
+    if len(trace_id) != 16 or trace_id == NO_TRACE:
         return "trace_id"
-    return None if len(span_id) == 8 and any(span_id) else "span_id"
+    return "span_id" if len(span_id) != 8 or span_id == NO_SPAN else None
 
 
 def _refusals(refused: dict[str, int], accepted: int) -> list[Refusal]:

@@ -1,7 +1,5 @@
 """Times of spans as the store can hold them."""
 
-from typing import NamedTuple
-
 from collector.mapping.values import Notes
 from collector.model import POSTGRES_EPOCH_US
 
@@ -12,22 +10,15 @@ LATEST_US = 7_258_118_400_000_000 - POSTGRES_EPOCH_US
 """2200: anything later is no clock, and would make partitions that nobody drops."""
 
 
-class Times(NamedTuple):
-    started_at: int
-    start_ns: int
-    duration_ns: int | None
-
-
-def read_times(start_ns: int, end_ns: int, notes: Notes) -> Times:
-    """The times of a span, with a note where they are not as they should be."""
+def read_times(start_ns: int, end_ns: int, notes: Notes) -> tuple[int, int, int | None]:
+    """`started_at`, `start_ns` and `duration_ns` of a span, with a note where they are not as they should be."""
     started_at = start_ns // 1000 - POSTGRES_EPOCH_US
     if 0 < start_ns <= end_ns <= MAX_INT64 and started_at <= LATEST_US:
-        return Times(started_at, start_ns, end_ns - start_ns)
+        return started_at, start_ns, end_ns - start_ns
     duration = _duration(start_ns, end_ns, notes)
     if start_ns > MAX_INT64 or end_ns > MAX_INT64:
         notes.altered("a time after the year 2262 was set to it")
-    started_at = min(max(started_at, EARLIEST_US), LATEST_US)
-    return Times(started_at, min(start_ns, MAX_INT64), duration)
+    return min(max(started_at, EARLIEST_US), LATEST_US), min(start_ns, MAX_INT64), duration
 
 
 def _duration(start_ns: int, end_ns: int, notes: Notes) -> int | None:

@@ -1,9 +1,9 @@
-"""Claude Code's spans (its log records: see `coding_agents`)."""
+"""Claude Code: its spans, and the steps that are made of its log records."""
 
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
-from collector.mapping.dialects.readers import REDACTED, failed_when, milliseconds, shown
+from collector.mapping.dialects.readers import REDACTED, failed_when, milliseconds, shown, told_error
 from collector.mapping.values import Notes, json_text, parse_json, read_attributes
 
 SPAN_TYPES = {
@@ -58,10 +58,11 @@ def _answer(view: View) -> str | None:
 CLAUDE_CODE = Dialect(
     name="claude_code",
     prefixes=frozenset(("span.type",)),
-    scopes=("com.anthropic.claude_code",),
+    scopes=("com.anthropic.claude_code", "claude_code"),
     kinds=(("span.type", SPAN_TYPES),),
     names=(
-        *(("claude_code.interaction", "agent"), ("claude_code.llm_request", "llm")),
+        *(("claude_code.interaction", "agent"), ("claude_code.user_prompt", "agent")),
+        *(("claude_code.llm_request", "llm"), ("claude_code.api_", "llm")),
         *(("claude_code.tool.blocked_on_user", "other"), ("claude_code.tool.execution", "function")),
         *(("claude_code.tool", "tool"), ("claude_code.hook", "function")),
     ),
@@ -74,6 +75,8 @@ CLAUDE_CODE = Dialect(
     input=(
         Composed(("tool_input",), _tool_input),
         Composed(("new_context", "user_prompt"), _request),
+        shown("prompt", REDACTED),
+        shown("tool_parameters", REDACTED),
         shown("full_command", REDACTED),
         shown("file_path", REDACTED),
     ),
@@ -88,6 +91,6 @@ CLAUDE_CODE = Dialect(
         ),
     ),
     cost=("cost_usd",),
-    errors=(failed_when("success", (False, "false"), "error"),),
+    errors=(failed_when("success", (False, "false"), "error"), told_error("error", "status_code")),
     extras=(("first_token_ms", milliseconds("ttft_ms")),),
 )

@@ -24,6 +24,9 @@ class Plan(msgspec.Struct, frozen=True):
     errors: tuple[Composed, ...]
     extras: tuple[tuple[str, Composed], ...]
     plumbing: bool
+    is_kind_known: bool
+    """No attribute's value and no name decides, so `kind` is all there is to know."""
+    has_numbers: bool
     may_fail: bool
     """The attributes themselves may tell of a failure."""
 
@@ -33,19 +36,26 @@ def make_plan(dialects: tuple[Dialect, ...], scope: str, keys: Attributes) -> Pl
     first_parts = frozenset(_first_parts(keys))
     spoken = [dialect for dialect in dialects if dialect.is_spoken(scope, first_parts)]
     errors = tuple(source for dialect in spoken for source in dialect.errors if source.is_met(keys))
+    kinds = tuple(pair for dialect in spoken for pair in dialect.kinds if pair[0] in keys)
+    names = tuple(pair for dialect in spoken for pair in dialect.names)
+    kind = next(_evidence(spoken, keys), None)
+    tokens = tuple(_token_sets(spoken, keys))
+    cost = tuple(source for dialect in spoken for source in dialect.cost if _is_there(source, keys))
     return Plan(
         dialect=spoken[0].name if spoken else None,
-        kinds=tuple(pair for dialect in spoken for pair in dialect.kinds if pair[0] in keys),
-        kind=next(_evidence(spoken, keys), None),
-        names=tuple(pair for dialect in spoken for pair in dialect.names),
+        kinds=kinds,
+        kind=kind,
+        names=names,
         labels=tuple(_labels(spoken, keys)),
         input=tuple(source for dialect in spoken for source in dialect.input if _is_there(source, keys)),
         output=tuple(source for dialect in spoken for source in dialect.output if _is_there(source, keys)),
-        tokens=tuple(_token_sets(spoken, keys)),
-        cost=tuple(source for dialect in spoken for source in dialect.cost if _is_there(source, keys)),
+        tokens=tokens,
+        cost=cost,
         errors=errors,
         extras=tuple(pair for dialect in spoken for pair in dialect.extras if pair[1].is_met(keys)),
         plumbing=any(key in keys for dialect in spoken for key in dialect.plumbing),
+        is_kind_known=not kinds and (kind is not None or not names),
+        has_numbers=bool(tokens or cost),
         may_fail=bool(errors) or "error.type" in keys,
     )
 

@@ -154,3 +154,16 @@ def failed_when(
         return StepError(*(text if isinstance(text, str) and text else None for text in told))
 
     return Composed((key,), read)
+
+
+def told_error(message_key: str, type_key: str | None = None) -> Composed:
+    """An error where an attribute holds its message."""
+
+    def read(view: View) -> StepError | None:
+        message = view.attributes[message_key]
+        if not isinstance(message, str) or not message:
+            return None
+        kind = view.attributes.get(type_key) if type_key else None
+        return StepError(None if kind in (None, "") else str(kind), message)
+
+    return Composed((message_key,), read)
