@@ -30,7 +30,11 @@ BATCH_SPANS = 512
 TRACE_SPANS = 10
 RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 MOST_TRIES = 60
-WORDS = [
+WORDS = (
+    *("the", "model", "ranked", "candidate", "movies", "by", "rating", "and", "release", "year", "then", "filtered"),
+    *("those", "that", "did", "not", "match", "preferred", "genre", "before", "returning", "a", "final", "list"),
+    *("of", "titles", "with", "scores"),
+)
     "the",
     "model",
     "ranked",
