@@ -31,14 +31,19 @@ PROVIDERS = {
     "gcp.gen_ai": "google",
     "x_ai": "x-ai",
     "together_ai": "together",
-    "hugging_face": "huggingface_together",
     "voyage": "voyageai",
     "z_ai": "zai",
 }
-# Asked in this order where the provider is not known: makers whose models bear names of their own.
+# Makers whose models bear names of their own. Their names as a provider often tell a client's format only, and who
+# really answered is told by the model; so these are asked, in this order, where the provider is not known, too.
 MAKERS = ("openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "voyageai")
-# Models that run on one's own machine have no price, however well known their name is.
-OWN_MACHINES = frozenset({"ollama", "vllm", "llama.cpp", "llamacpp", "lm_studio", "lmstudio", "llamafile", "local"})
+# Models on one's own machine have no price, however well known their names are; these hosts have one that is not kept.
+WITHOUT_PRICES = frozenset(
+    (
+        *("ollama", "vllm", "llama.cpp", "llamacpp", "lm_studio", "lmstudio", "llamafile", "local"),
+        *("ibm.watsonx.ai", "hugging_face", "replicate", "nvidia"),
+    )
+)
 
 
 Rate = Annotated[float, msgspec.Meta(ge=0)]
@@ -122,7 +127,7 @@ class PriceTable:
         key = (provider, model)
         if key in self._kept:
             return self._kept.get(key)
-        found = None if provider in OWN_MACHINES else _find(provider, model)
+        found = None if provider in WITHOUT_PRICES else _find(provider, model)
         if len(self._kept) >= NAMES_KEPT:
             self._kept.clear()
         self._kept[key] = found
@@ -181,33 +186,31 @@ class _Kept(NamedTuple):
 
 def _find(provider: str | None, model: str) -> _Kept | None:
     """The model in the package's table: at its provider, at the one its name starts with, at its maker."""
-    candidates: list[tuple[str | None, str]] = [(PROVIDERS.get(provider, provider), model)] if provider else []
-    prefix, slash, rest = model.partition("/")
-    if slash:
-        candidates.append((PROVIDERS.get(prefix, prefix), rest))
-    names = (model, rest) if slash else (model,)
-    candidates += [(maker, name) for name in names for maker in (None, *MAKERS)]
-    for at, name in candidates:
-        found = _look_up(at, name)
-        if found is not None:
-            return found
-    return None
-
-
-def _look_up(provider: str | None, model: str) -> _Kept | None:
-    """Past the package's own caches, which grow with every name that is asked for."""
     from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
 
     providers = get_snapshot().providers
-    if provider is None:
-        matching = (each for each in providers if each.model_match is not None and each.model_match.is_match(model))
-        at = next(matching, None)
-    else:
-        at = find_provider_by_id(providers, provider)
-    found = at.find_model(model, all_providers=providers) if at is not None else None
-    if at is None or found is None:
-        return None
-    return _Kept(found, any(found is each for each in at.models))
+    prefix, _, rest = model.rpartition("/") if model.count("/") == 1 else ("", "", model)
+    names = tuple(dict.fromkeys((model, rest)))
+    for host in (provider, prefix):
+        at = find_provider_by_id(providers, PROVIDERS.get(host, host)) if host else None
+        if at is None:
+            continue
+        for name in names:
+            if (found := at.find_model(name, all_providers=providers)) is not None:
+                return _Kept(found, any(found is each for each in at.models))
+        if at.id not in MAKERS:
+            return None  # a host with a price list of its own, on which this model is not
+    return _at_makers(providers, names)
+
+
+def _at_makers(providers: list[Any], names: tuple[str, ...]) -> _Kept | None:
+    named = [each for each in providers if each.model_match is not None and each.model_match.is_match(names[-1])]
+    makers = [each for maker in MAKERS for each in providers if each.id == maker]
+    for at in (*named[:1], *makers):
+        for name in names:
+            if (found := at.find_model(name)) is not None:
+                return _Kept(found, True)
+    return None
 
 
 def _days_of_change() -> list[date]:

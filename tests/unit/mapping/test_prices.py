@@ -76,6 +76,7 @@ def test_batch_and_service_tier_change_the_price() -> None:
         ("anthropic", "gpt-4o"),
         ("some-gateway", "gpt-4o"),
         ("azure.ai.openai", "gpt-4o"),
+        ("azure.ai.openai", "azure/gpt-4o"),
         ("OpenAI", "GPT-4o"),
     ],
 )
@@ -92,7 +93,15 @@ def test_the_model_asked_for_is_priced_where_the_one_that_answered_is_unknown() 
 
 
 @pytest.mark.parametrize(
-    ("provider", "model"), [("openai", "house-model"), (None, "llama3"), ("ollama", "gpt-4o"), ("openai", None)]
+    ("provider", "model"),
+    [
+        ("openai", "house-model"),
+        (None, "llama3"),
+        ("openai", None),
+        pytest.param("ollama", "gpt-4o", id="one's own machine"),
+        pytest.param("groq", "gpt-4o", id="a host with a list of its own"),
+        pytest.param("ibm.watsonx.ai", "mistral-large-latest", id="a host whose list is not kept"),
+    ],
 )
 def test_what_nobody_knows_has_no_price(provider: str | None, model: str | None) -> None:
     assert usd(call(model, provider)) is None
