@@ -35,6 +35,8 @@ LOST_CLASSES = ("08", "53", "57", "58")
 READ_ONLY = "25006"
 AGAIN = ("40001", "40P01")
 MISUSES = (asyncpg.UnsupportedClientFeatureError, asyncpg.UnsupportedServerFeatureError)
+# A connection that was open while a migration changed a table knows better the next time.
+OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 
 FIND_PROJECT = "SELECT id FROM projects WHERE name = $1"
 MAKE_PROJECT = "INSERT INTO projects (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id"
@@ -155,6 +157,8 @@ def classify(error: Exception) -> Exception:
 def _is_lost(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or (error.orig is not None and _is_lost(error.orig.__cause__ or error.orig))
+    if isinstance(error, OUTDATED):
+        return True
     if isinstance(error, asyncpg.InterfaceError):
         # Those that are ValueErrors, too, or name a missing feature are about the call, not the connection.
         return not isinstance(error, (ValueError, *MISUSES))
@@ -259,8 +263,9 @@ def _refusal(error: Exception, target: Target) -> str:
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    known = error.errno is not None and error.errno > 0
-    return os.strerror(error.errno) if known else error.strerror or str(error)
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _place(target: Target) -> str:

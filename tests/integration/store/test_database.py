@@ -224,6 +224,20 @@ async def test_a_cut_connection_is_unavailable_and_the_next_one_works(database_u
             assert (await composed.execute(text("SELECT 1"))).scalar() == 1
 
 
+async def test_a_table_that_changes_under_a_connection_is_a_passing_fault(database_url: str) -> None:
+    async def read(database: Database) -> str:
+        async with database.connection() as connection, connection.transaction():
+            return str(await connection.fetchval("SELECT name FROM projects"))
+
+    async with opened(database_url, pool_size=1) as database, opened(database_url) as migrator:
+        assert await read(database) == "default"
+        async with migrator.connection() as connection:
+            await connection.execute("ALTER TABLE projects ALTER name TYPE varchar(99)")
+        with pytest.raises(Unavailable):
+            await read(database)
+        assert await read(database) == "default"
+
+
 async def test_a_restarted_server_is_used_again_at_once(tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path / "data")
     try:
