@@ -20,10 +20,8 @@ from collector.config import Settings
 from collector.errors import Misconfigured, Unavailable, XRayError
 from collector.http_server import bind, serving
 from collector.mapping.prices import PriceTable, read_rates
+from collector.reasoning.making import make_worker
 from collector.reasoning.policy import EXPLAINED_KINDS
-from collector.reasoning.reasoner import Engine
-from collector.reasoning.rules import Rules
-from collector.reasoning.worker import Worker, WorkerOptions
 from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcOptions, start_grpc
 from collector.receiver.http import HttpOptions, OtlpHttp
@@ -32,6 +30,7 @@ from collector.store.database import Database
 from collector.store.embedded import EmbeddedPostgres
 from collector.store.migrate import migrate
 from collector.store.writer import Writer, WriterOptions
+from collector.supervisor import Supervisor
 from collector.telemetry import Telemetry, start_logging
 
 GRPC_GRACE_S = 5.0
@@ -59,7 +58,7 @@ async def run(settings: Settings, announce: Callable[[Address], None]) -> None:
     with _signals(stop):
         async with AsyncExitStack() as stack:
             app = App(settings, stack)
-            address = await app.start()
+            address = await (app.start_many() if settings.workers > 1 else app.start())
             # What lives now lives for good: the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -67,6 +66,19 @@ async def run(settings: Settings, announce: Callable[[Address], None]) -> None:
                 ports = {"grpc": address.grpc_port, "http": address.http_port}
                 settings.ports_file.write_text(json.dumps(ports))
             announce(address)
+            await app.watch(stop)
+
+
+async def run_receiver(settings: Settings, announce: Callable[[Address], None]) -> None:
+    """One of several processes on the same ports, below a supervisor."""
+    start_logging(settings.log_level, settings.log_format)
+    stop = asyncio.Event()
+    with _signals(stop):
+        async with AsyncExitStack() as stack:
+            app = App(settings, stack)
+            announce(await app.start())
+            gc.collect()
+            gc.freeze()
             await app.watch(stop)
 
 
@@ -81,12 +93,12 @@ class App:
         self._health: dict[str, Callable[[], bool]] = {}
         """By part: whether its loops live. A dead loop can't come back, so the process ends."""
         self._database: Database | None = None
+        self._database_url: str | None = None
 
     async def start(self) -> Address:
-        """Start everything; what was started is on the stack, also when this raises."""
+        """Start everything in this process; what was started is on the stack, also when this raises."""
         settings = self._settings
-        listener = bind(settings.host, settings.http_port, shared=settings.workers > 1)
-        self._stack.callback(listener.close)
+        listener = self._bound(settings.http_port)
         database, data = await self._open_database()
         prices = _prices(settings)
         ingest = await self._start_receiving(database) if "receive" in settings.roles else None
@@ -97,14 +109,50 @@ class App:
             database=database, telemetry=self._telemetry, hub=self._hub, prices=prices, ready=self.readiness
         )
         await self._start_http(services, ingest, listener)
-        return Address(
-            host=settings.host,
-            grpc_port=grpc_port,
-            http_port=listener.getsockname()[1],
-            data=data,
-            reasoner=settings.resolved_reasoner,
-            roles=settings.roles,
+        return self._address(grpc_port, listener.getsockname()[1], data)
+
+    async def start_many(self) -> Address:
+        """Receive and serve in processes of their own that share the ports; the rest stays here."""
+        settings = self._settings
+        reserved = [self._bound(port).getsockname()[1] for port in (settings.grpc_port, settings.http_port)]
+        database, data = await self._open_database()
+        if "reason" in settings.roles:
+            await self._start_reasoning(database, _prices(settings), None)
+        told = msgspec.structs.replace(
+            settings,
+            database_url=self._database_url,
+            grpc_port=reserved[0],
+            http_port=reserved[1],
+            roles=tuple(role for role in settings.roles if role in {"receive", "serve"}),
+            migrate=False,
         )
+        supervisor = Supervisor(told, settings.workers)
+        self._stack.push_async_callback(supervisor.stop)
+        await supervisor.start()
+        self._health["supervisor"] = lambda: supervisor.is_healthy
+        self._on_hangup(supervisor)
+        return self._address(reserved[0] if "receive" in settings.roles else None, reserved[1], data)
+
+    def _on_hangup(self, supervisor: Supervisor) -> None:
+        """SIGHUP: every process is replaced, one at a time."""
+        loop, running = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+        def replace() -> None:
+            task = asyncio.create_task(supervisor.replace())
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, replace)
+        self._stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+    def _bound(self, port: int) -> socket.socket:
+        listener = bind(self._settings.host, port, shared=self._settings.workers > 1)
+        self._stack.callback(listener.close)
+        return listener
+
+    def _address(self, grpc_port: int | None, http_port: int, data: str) -> Address:
+        settings = self._settings
+        return Address(settings.host, grpc_port, http_port, data, settings.resolved_reasoner, settings.roles)
 
     async def readiness(self) -> dict[str, str]:
         """Every part: "ok", or what keeps it from its work."""
@@ -140,6 +188,7 @@ class App:
             postgres = EmbeddedPostgres(self._settings.data_dir)
             self._stack.push_async_callback(postgres.stop)
             url, data = await postgres.start(), str(self._settings.data_dir)
+        self._database_url = url
         if self._settings.migrate:
             await migrate(url)
         self._database = await Database.open(url)
@@ -165,18 +214,12 @@ class App:
         return ingest
 
     async def _start_reasoning(self, database: Database, prices: PriceTable, ingest: Ingest | None) -> None:
-        engine = self._engine()
-        worker = Worker(database, engine, WorkerOptions.of(self._settings), self._telemetry)
+        worker = make_worker(self._settings, database, self._telemetry, prices)
         worker.on_commit.append(self._hub.tell)
         worker.use(prices=prices, busy=(lambda: ingest.admission.used_bytes > 0) if ingest else None)
         self._stack.push_async_callback(worker.stop)
         await worker.start()
         self._health["worker"] = lambda: worker.is_healthy
-
-    def _engine(self) -> Engine | None:
-        if self._settings.resolved_reasoner == "rules":
-            return Engine(Rules(), "rules")
-        return None
 
     async def _start_grpc(self, ingest: Ingest) -> int:
         settings = self._settings

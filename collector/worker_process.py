@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from collector.app import Address, run
+from collector.app import Address, run_receiver
 from collector.config import Settings
 from collector.errors import Misconfigured
 from collector.supervisor import READY, decode
@@ -35,9 +35,9 @@ def _run(settings: Settings, announce: Any) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(run(settings, announce))
+        asyncio.run(run_receiver(settings, announce))
     else:
-        uvloop.run(run(settings, announce))
+        uvloop.run(run_receiver(settings, announce))
 
 
 if __name__ == "__main__":
