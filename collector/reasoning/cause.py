@@ -211,6 +211,8 @@ def _first(strong: list[Suspect]) -> Suspect:
 
 def _from_suspect(evidence: Evidence, suspect: Suspect, because: list[str]) -> Cause:
     position, sign = suspect.position, suspect.sign
+    if sign == "slow":
+        return Cause(dominant(evidence, position), suspect.strength, sign, [suspect.because, *because])
     reading = evidence.readings[position]
     told = reading.told_error or reading.error or ""
     asker = model_before(evidence.flow, position)

@@ -36,6 +36,7 @@ RESULTS = frozenset(
 )
 ERROR_SEVERITY = 17
 QUESTION_CHARS = 500
+ERROR_CHARS = 1_000
 SAME_CHARS = 200
 """An error that is logged as it is raised tells nothing more."""
 HISTORY_LEAST = 10
@@ -119,8 +120,8 @@ def _read(step: Step, history: Mapping[StepName, StepHistory], log_error: str | 
 
 def error_text(step: Step) -> str:
     """`Type: message`, as far as both are known."""
-    kind = (step.error.type or "").strip() if step.error else ""
-    message = (step.error.message or "").strip() if step.error else ""
+    kind = (step.error.type or "")[:SAME_CHARS].strip() if step.error else ""
+    message = (step.error.message or "")[:ERROR_CHARS].strip() if step.error else ""
     if kind and message and kind not in message:
         return f"{kind}: {message}"
     return message or kind or "no reason was given"

@@ -61,7 +61,7 @@ def conversation(value: Any) -> list[tuple[str, str]]:
             continue
         role = ROLE_NAMES.get(str(_role(message)), str(_role(message)))
         results = _results(message)
-        text = "\n".join(str(unwrapped(result)) for result in results) if results else _spoken(message)
+        text = "\n".join(_written(unwrapped(result)) for result in results) if results else _spoken(message)
         turns.append((role, text))
     return turns
 
@@ -73,6 +73,10 @@ ROLE_NAMES = {
     "AIMessage": "assistant",
     "model": "assistant",
 }
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _spoken(message: dict[str, Any]) -> str:

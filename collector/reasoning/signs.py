@@ -12,7 +12,7 @@ ERROR_HEAD = re.compile(
     r"\W{0,4}(?:"
     r"(?:an? )?(?:\w+ ){0,2}(?:error|exception|failure)(?: occurred| while|[:!])|"
     r"(?:error|exception|failed|failure|fatal|traceback|unable to|could ?n.t|cannot|can.t|access denied)\b(?!-free)|"
-    r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Timeout|NotFound|Denied|Refused|Exceeded)\b|"
+    r"(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Z]\w{0,60}(?:Error|Exception|Failure|Timeout|NotFound|Denied|Refused|Exceeded)\b|"
     r"(?:http|status)(?: code| error)?:? ?[45]\d\d\b|"
     r"[45]\d\d (?:bad|not|un|forbidden|request|too many|internal|service|gateway)|"
     r"(?:unknown|invalid|unsupported|no such|missing|undefined|bad) (?:required )?"
@@ -64,7 +64,7 @@ TIMED_OUT = re.compile(
 )
 CANCELLED = re.compile(r"cancel+ed|context canceled|\baborted\b|cancelscope|\b499\b", re.IGNORECASE)
 LIMIT = re.compile(
-    r"max\w*[ _-]?(?:iteration|step|turn|round|attempt|retries|depth|call|request|tool)|recursion|"
+    r"max\w{0,12}[ _-]?(?:iteration|step|turn|round|attempt|retries|depth|call|request|tool)|recursion|"
     r"(?:iteration|step|turn|request|usage|loop|call|round)s?[ _-]?limit|limit\w* of \d+|stopped after \d+|"
     r"too many (?:iterations|steps|turns|tool calls)|budget (?:exceeded|exhausted)|loop detected",
     re.IGNORECASE,

@@ -9,7 +9,7 @@ from collector.mapping.tree import TOP
 from collector.reasoning import signs
 from collector.reasoning.evidence import Evidence, Reading
 from collector.reasoning.flow import model_before
-from collector.reasoning.wording import quoted
+from collector.reasoning.wording import quoted, times
 
 AI_KINDS = frozenset(("agent", "llm", "tool", "retriever", "embedding", "reranker", "guardrail", "memory"))
 LOOPING_KINDS = frozenset(("tool", "agent", "retriever"))
@@ -139,7 +139,7 @@ def _loops(evidence: Evidence) -> list[Suspect]:
         if len({flow.steps[position].output for position in group}) == 1:
             strength = 0.3 if given is None else 0.8
             alike = "" if given is None else " with the same arguments and the same result"
-            found.append(Suspect(group[1], "loop", strength, f"it ran {len(group)} times{alike}"))
+            found.append(Suspect(group[1], "loop", strength, f"it ran {times(len(group))}{alike}"))
     return found
 
 
@@ -166,8 +166,8 @@ def _delays(evidence: Evidence) -> list[Suspect]:
         if flow.share(position) < SLOW_SHARE or _excess_ms(evidence, position, reading) < SLOW_EXCESS_MS:
             continue
         if not _usual_for_parent(evidence, position):
-            because = f"it took {reading.slower:.0f} times as long as the slowest twentieth of its past runs"
-            found.append(Suspect(dominant(evidence, position), "slow", 0.6, because))
+            because = f"it took {times(reading.slower)} as long as the slowest twentieth of its past runs"
+            found.append(Suspect(position, "slow", 0.6, because))
     return found
 
 

@@ -45,7 +45,9 @@ def percent(share: float) -> str:
 
 
 def times(factor: float) -> str:
-    return f"{factor:.1f} times" if factor < 9.95 else f"{factor:,.0f} times"
+    """`3.4 times`, `7 times`, `1,200 times`."""
+    whole = isinstance(factor, int) or factor >= 9.95
+    return f"{factor:,.0f} times" if whole else f"{factor:.1f} times"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
