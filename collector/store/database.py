@@ -73,7 +73,7 @@ class Database:
 
         Raises Misconfigured where it can't be reached, refuses us, or is too old.
         """
-        target = await _checked(Target(url, prepares=False))
+        target = await _learned(Target(url, prepares=False))
         return cls(target, _make_engine(target, pool_size))
 
     async def close(self) -> None:
@@ -206,24 +206,23 @@ def _refuse_closed(adapted: Any, *_: object) -> None:
         raise InvalidatePoolError
 
 
-async def _checked(target: Target) -> Target:
-    connection = await _first_connection(target)
-    try:
-        version = connection.get_server_version()
-        if version.major < OLDEST_MAJOR:
-            raise Misconfigured(
-                f"The Postgres at {_place(target)} is version {version.major}; X-Ray needs "
-                f"{OLDEST_MAJOR} or newer. Upgrade it, name another one in XRAY_DATABASE_URL, or unset that to use "
-                "the embedded Postgres."
-            )
-        # A pooler (PgBouncer, RDS Proxy) tells a process id of its own.
-        direct = connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()")
-    finally:
+async def first_connection(target: Target) -> asyncpg.Connection:
+    """The connection that a start begins with: a server that is still starting is waited for.
+
+    Raises Misconfigured where the server can't be reached, refuses us, or is too old.
+    """
+    connection = await _reach(target)
+    major = connection.get_server_version().major
+    if major < OLDEST_MAJOR:
         await hang_up(connection)
-    return Target(target.url, prepares=direct)
+        raise Misconfigured(
+            f"The Postgres at {_place(target)} is version {major}; X-Ray needs {OLDEST_MAJOR} or newer. Upgrade it, "
+            "name another one in XRAY_DATABASE_URL, or unset that to use the embedded Postgres."
+        )
+    return connection
 
 
-async def _first_connection(target: Target) -> asyncpg.Connection:
+async def _reach(target: Target) -> asyncpg.Connection:
     deadline = asyncio.get_running_loop().time() + STARTING_LIMIT_S
     while True:
         try:
@@ -234,6 +233,17 @@ async def _first_connection(target: Target) -> asyncpg.Connection:
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Misconfigured(_refusal(error, target)) from error
         await asyncio.sleep(0.2)
+
+
+async def _learned(target: Target) -> Target:
+    """The target, with what its server tells about prepared statements."""
+    connection = await first_connection(target)
+    try:
+        # A pooler (PgBouncer, RDS Proxy) tells a process id of its own.
+        direct = connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()")
+    finally:
+        await hang_up(connection)
+    return Target(target.url, prepares=direct)
 
 
 def _refusal(error: Exception, target: Target) -> str:

@@ -114,8 +114,8 @@ class EmbeddedPostgres:
     async def _start(self, places: Places) -> None:
         name = _own_name()
         binaries = await asyncio.to_thread(find_programs, places.account)
-        await predecessors.retire(places.cluster)
         try:
+            await predecessors.retire(places.cluster)
             if not (places.cluster / "PG_VERSION").exists():
                 await _make_cluster(binaries, places)
             _write_access_rules(places.cluster, name)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from collector.errors import Misconfigured
-from collector.store.database import Target, hang_up, sqlstate
+from collector.store.database import Target, classify, first_connection, hang_up, sqlstate
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 GUARD_KEY = 0x58526179  # "XRay"
@@ -20,6 +20,11 @@ GUARD_LIMIT_S = 600.0
 TABLE_LOCK_LIMIT = "2s"
 TABLE_LOCK_TRIES = 60
 LOCK_NOT_AVAILABLE = "55P03"
+REFUSALS = {
+    "42501": "the user of XRAY_DATABASE_URL may not create tables. Run GRANT CREATE ON SCHEMA public TO that user, "
+    "or run `xray migrate` as the owner and start with --no-migrate.",
+    "25006": "the server takes no writes (a standby). Name the primary in XRAY_DATABASE_URL.",
+}
 STATEMENT_LIMIT_S = 3600.0
 
 
@@ -34,20 +39,30 @@ def known_revisions() -> set[str]:
 
 async def schema_revision(url: str) -> str | None:
     """The revision that the database is at; None before its first migration."""
-    connection = await _target(url).connect()
+    connection = await first_connection(_target(url))
     try:
         return await _read_revision(connection)
     finally:
         await hang_up(connection)
 
 
+async def expect_current(url: str) -> None:
+    """For a start that must not migrate: raises Misconfigured where the schema is missing or too old."""
+    revision = await schema_revision(url)
+    if revision is None or revision < newest_revision():
+        raise Misconfigured(
+            f"The database's schema is {f'at {revision}' if revision else 'missing'}, this program needs "
+            f"{newest_revision()}. Run `xray migrate`, or start without --no-migrate."
+        )
+
+
 async def migrate(url: str) -> None:
     """Apply what is missing; a database that is current (or newer than this program) costs one query.
 
-    Raises Misconfigured when a lock that is needed can't be had.
+    Raises Misconfigured when the server can't be used, or a lock that is needed can't be had.
     """
     target = _target(url)
-    guard = await target.connect()
+    guard = await first_connection(target)
     try:
         deadline = asyncio.get_running_loop().time() + GUARD_LIMIT_S
         while not await _is_current(guard):
@@ -100,8 +115,11 @@ async def _upgrade(target: Target) -> None:
         try:
             return await _upgrade_once(target)
         except DBAPIError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE:
-                raise
+            state = sqlstate(error)
+            if state in REFUSALS:
+                raise Misconfigured(f"The schema can't be brought up to date: {REFUSALS[state]}") from error
+            if state != LOCK_NOT_AVAILABLE:
+                raise classify(error) from error
         await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads the tries
     raise Misconfigured(
         "The schema can't be brought up to date: a long transaction holds a table that has to change. "

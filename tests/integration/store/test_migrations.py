@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from collector.errors import Misconfigured
 from collector.store import migrate as module
 from collector.store.database import Database
+from collector.store.embedded import USER
 from collector.store.migrate import MIGRATIONS, known_revisions, migrate, newest_revision, schema_revision
 from collector.store.schema import metadata
-from tests.conftest import Server
+from tests.conftest import PASSWORD, Server, free_port
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -205,6 +206,34 @@ async def test_migrating_through_another_holder_of_the_lock_ends_in_time(
         await holder.execute("SELECT pg_advisory_xact_lock($1)", module.GUARD_KEY)
         with pytest.raises(Misconfigured, match="Another process has been migrating"):
             await migrate(empty_database_url)
+
+
+async def test_a_start_that_must_not_migrate_is_refused_by_an_old_schema(
+    database_url: str, empty_database_url: str
+) -> None:
+    await module.expect_current(database_url)
+    with pytest.raises(Misconfigured, match=r"schema is missing.*Run `xray migrate`"):
+        await module.expect_current(empty_database_url)
+    async with connected(database_url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(Misconfigured, match=r"schema is at 0001.*Run `xray migrate`"):
+        await module.expect_current(database_url)
+
+
+async def test_a_user_without_the_right_to_migrate_is_told_so(server: Server) -> None:
+    async with server.new_database("template1") as name:
+        await server.command("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+        try:
+            guest = server.tcp_url(name).replace(f"//{USER}:{PASSWORD}", "//guest:guest")
+            with pytest.raises(Misconfigured, match="GRANT CREATE ON SCHEMA public"):
+                await migrate(guest)
+        finally:
+            await server.command("DROP ROLE guest")
+
+
+async def test_an_unreachable_server_ends_a_migration_with_what_to_do() -> None:
+    with pytest.raises(Misconfigured, match="No Postgres can be reached"):
+        await migrate(f"postgresql://me@127.0.0.1:{free_port()}/traces")
 
 
 async def test_migrating_works_over_tcp(server: Server) -> None:
