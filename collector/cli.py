@@ -17,6 +17,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the an
 project_option = click.option("--project", metavar="NAME", help="The project; by default the one called default.")
 
 
+class ListByDefault(click.RichGroup):
+    """A group whose `list` may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asks_for_help = bool(args) and args[0] in ctx.help_option_names
+        if not asks_for_help and (not args or args[0].startswith("-")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that asks a running X-Ray."""
     return url_option(project_option(json_option(command)))
@@ -63,12 +73,9 @@ def demo(runs: int, endpoint: str | None, protocol: str | None, url: str | None)
     demo(runs, endpoint, protocol, url)
 
 
-@program.group(invoke_without_command=True)
-@click.pass_context
-def executions(context: click.RichContext) -> None:
+@program.group(cls=ListByDefault)
+def executions() -> None:
     """Show executions: the newest ones, or one with its steps."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_executions)
 
 
 @executions.command("list")
@@ -79,7 +86,7 @@ def executions(context: click.RichContext) -> None:
 @click.option("--q", metavar="TEXT", help="Text in names, ids, inputs, outputs or error messages.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500))
 @reading
-def list_executions(url: str | None = None, as_json: bool = False, **filters: Any) -> None:
+def list_executions(url: str | None, as_json: bool, **filters: Any) -> None:
     """The newest executions."""
     from collector.commands.executions import show_list
 
@@ -96,12 +103,9 @@ def show_execution(execution_id: str, url: str | None, project: str | None, as_j
     show_one(url, execution_id, project, as_json=as_json)
 
 
-@program.group(invoke_without_command=True)
-@click.pass_context
-def jobs(context: click.RichContext) -> None:
+@program.group(cls=ListByDefault)
+def jobs() -> None:
     """Show reasoning jobs, retry and cancel them."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_jobs)
 
 
 @jobs.command("list")
@@ -109,7 +113,7 @@ def jobs(context: click.RichContext) -> None:
 @click.option("--execution-id", metavar="ID", help="Only jobs of this execution.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500))
 @reading
-def list_jobs(url: str | None = None, as_json: bool = False, **filters: Any) -> None:
+def list_jobs(url: str | None, as_json: bool, **filters: Any) -> None:
     """The newest jobs."""
     from collector.commands.jobs import show_list
 

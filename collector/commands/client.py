@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from collector.config import LOOPBACK, Settings, load
-from collector.errors import XRayError
+from collector.errors import Misconfigured, XRayError
 
 LIMIT_S = 30.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - an address to read, not to bind
@@ -21,7 +21,7 @@ class Client:
     def __init__(self, url: str | None) -> None:
         self.url = (url or usual_url()).rstrip("/")
         if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
-            raise XRayError(f"{self.url!r} is no URL of an X-Ray: write it like http://127.0.0.1:4318.")
+            raise Misconfigured(f"--url={self.url!r} is no URL of an X-Ray: write it like http://127.0.0.1:4318.")
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self.call("GET", path, params)

@@ -12,6 +12,7 @@ import rich_click as click
 
 from collector.config import Settings, load
 from collector.store import migrate as migration
+from collector.store.database import Database
 from collector.store.embedded import DATABASE, USER, EmbeddedPostgres
 from collector.store.places import SOCKET_NAME, Places
 
@@ -23,6 +24,7 @@ def migrate(options: Mapping[str, Any]) -> None:
 
 async def _migrate(settings: Settings) -> None:
     async with database_url(settings) as url:
+        await (await Database.open(url, pool_size=1)).close()  # says what is wrong where it can't be used
         before = await migration.schema_revision(url)
         await migration.migrate(url)
         after = await migration.schema_revision(url)

@@ -4,16 +4,22 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
 
-from collector.app import Address, run
 from collector.config import Settings, load
+
+if TYPE_CHECKING:
+    from collector.app import Address
 
 
 def up(options: Mapping[str, Any]) -> None:
     settings = load(options, os.environ)
+    # Its C core would print a second account of a busy port.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from collector.app import run
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run(settings, lambda address: announce(settings, address)))
 
@@ -26,12 +32,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return cast("Callable[[], asyncio.AbstractEventLoop]", new_event_loop)
 
 
-def announce(settings: Settings, address: Address) -> None:
+def announce(settings: Settings, address: "Address") -> None:
     """Say where everything is, once it can be used."""
     click.echo("\n".join(greeting(settings, address)))
 
 
-def greeting(settings: Settings, address: Address) -> list[str]:
+def greeting(settings: Settings, address: "Address") -> list[str]:
     web = f"http://{_quoted(address.host)}:{address.http_port}"
     receives = "receive" in address.roles
     rows = [
@@ -64,7 +70,7 @@ def _kept(settings: Settings) -> str:
     return f"{settings.retention_days} days" if settings.retention_days else "for ever"
 
 
-def _reasoner(settings: Settings, address: Address) -> str:
+def _reasoner(settings: Settings, address: "Address") -> str:
     if "reason" not in address.roles:
         return "in another process"
     if address.reasoner != "openai":
