@@ -92,10 +92,10 @@ class Ingest:
         finally:
             self.telemetry.metrics.export_seconds.observe(time.perf_counter() - began)
 
-    async def stop(self) -> None:
-        """Waits for what is still being stored."""
+    async def stop(self, grace_s: float = 10.0) -> None:
+        """Waits for what is still being stored, no longer than the grace. Safe twice."""
         if self._open:
-            await asyncio.wait(self._open)
+            await asyncio.wait(self._open, timeout=grace_s)
         self._thread.shutdown(wait=False)
 
     def _settled(self, task: "asyncio.Task[Reply]") -> None:
