@@ -107,8 +107,8 @@ class Worker:
         busy: Callable[[], bool] | None = None,
     ) -> None:
         """What not every worker has: own prices, a provider's door, a word on how busy ingest is."""
-        self._work.prices = prices
-        self._lanes.provider = provider
+        self._work.prices = prices or self._work.prices
+        self._lanes.provider = provider or self._lanes.provider
         self._lanes.busy = busy or self._lanes.busy
 
     async def start(self) -> None:

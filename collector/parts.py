@@ -1,0 +1,171 @@
+"""The parts of a process: each is built from the settings, started, and put on the stack that stops it."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from litestar import Litestar
+
+from api.app import create_routers, openapi_config
+from api.hub import Hub
+from api.problems import problem_handlers
+from api.services import Services
+from collector.config import Settings
+from collector.errors import Misconfigured
+from collector.http_server import serving
+from collector.mapping.prices import PriceTable, read_rates
+from collector.reasoning.making import make_worker
+from collector.reasoning.policy import EXPLAINED_KINDS
+from collector.receiver.admission import Admission
+from collector.receiver.grpc import GrpcOptions, start_grpc
+from collector.receiver.http import HttpOptions, OtlpHttp
+from collector.receiver.ingest import Ingest
+from collector.store.asking import count_jobs
+from collector.store.database import Database
+from collector.store.embedded import EmbeddedPostgres
+from collector.store.folding import Folding
+from collector.store.migrate import migrate
+from collector.store.relay import Relay
+from collector.store.writer import Writer, WriterOptions
+from collector.telemetry import Telemetry
+
+GRPC_GRACE_S = 5.0
+
+
+class Part(Protocol):
+    """Something with a loop of its own."""
+
+    @property
+    def is_healthy(self) -> bool: ...
+
+    async def stop(self) -> None: ...
+
+
+class Process:
+    """What all parts of one process share."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self.hub = Hub()
+        self.health: dict[str, Callable[[], bool]] = {}
+        """By part: whether its loops live."""
+        self.at_exit = stack
+
+    def keep(self, name: str, part: Part) -> None:
+        """Stop it at the end, and watch it until then."""
+        self.at_exit.push_async_callback(part.stop)
+        self.health[name] = lambda: part.is_healthy
+
+    def prices(self) -> PriceTable:
+        file = self.settings.prices_file
+        if file is None:
+            return PriceTable()
+        try:
+            return PriceTable(*read_rates(file.read_text(encoding="utf-8"), file.name))
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(f"XRAY_PRICES_FILE={file} can't be read: {error}.") from error
+
+
+async def open_database(process: Process) -> tuple[Database, str]:
+    """The database, at the newest schema, and its URL; without one in the settings it is the embedded Postgres."""
+    settings = process.settings
+    url = settings.database_url
+    if url is None:
+        postgres = EmbeddedPostgres(settings.data_dir)
+        process.at_exit.push_async_callback(postgres.stop)
+        url = await postgres.start()
+    if settings.migrate:
+        await migrate(url)
+    database = await Database.open(url)
+    process.at_exit.push_async_callback(database.close)
+    return database, url
+
+
+async def start_relay(process: Process, database: Database) -> Relay:
+    """Streams of other processes hear of what is committed here; ours hear of theirs where we serve."""
+    relay = Relay(database, process.telemetry.errors)
+    relay.start(process.hub.tell if "serve" in process.settings.roles else None)
+    process.keep("relay", relay)
+    return relay
+
+
+async def start_receiving(process: Process, database: Database, relay: Relay) -> Ingest:
+    settings, telemetry = process.settings, process.telemetry
+    options = WriterOptions(
+        explained_kinds=EXPLAINED_KINDS,
+        explain=settings.resolved_reasoner != "off",
+        settle_ms=settings.reasoner_settle_ms,
+        settle_limit_ms=settings.reasoner_settle_limit_ms,
+    )
+    writer = Writer(database, options, telemetry)
+    writer.on_commit += [process.hub.tell, relay.announce]
+    process.keep("writer", writer)
+    await writer.start()
+    admission = Admission(settings.max_inflight_bytes, observe=telemetry.metrics.inflight_bytes.set)
+    ingest = Ingest(writer, database, admission, telemetry)
+    process.at_exit.push_async_callback(ingest.stop)
+    return ingest
+
+
+async def start_reasoning(process: Process, database: Database, relay: Relay, ingest: Ingest | None) -> None:
+    worker = make_worker(process.settings, database, process.telemetry, process.prices())
+    if ingest is not None:
+        worker.use(busy=lambda: ingest.admission.used_bytes > 0)
+    worker.on_commit.extend((process.hub.tell, relay.announce))
+    process.keep("worker", worker)
+    await worker.start()
+    folding = Folding(database, process.telemetry)
+    process.keep("folding", folding)
+    await folding.start()
+
+
+async def start_grpc_door(process: Process, ingest: Ingest) -> int:
+    """The port it got."""
+    settings = process.settings
+    options = GrpcOptions(
+        host=settings.host,
+        port=settings.grpc_port,
+        max_message_bytes=settings.max_message_bytes,
+        share_port=settings.workers > 1,
+    )
+    server = await start_grpc(ingest, options)
+    process.at_exit.push_async_callback(server.stop, GRPC_GRACE_S)
+    return server.port
+
+
+async def start_http_door(
+    process: Process,
+    services: Services,
+    ingest: Ingest | None,
+    listener: socket.socket,
+) -> None:
+    settings = process.settings
+    rest, health = create_routers(services)
+    app: Any = Litestar(
+        [rest, health] if "serve" in settings.roles else [health],
+        openapi_config=openapi_config(),
+        logging_config=None,
+        exception_handlers=problem_handlers(process.telemetry.errors),
+    )
+    if ingest is not None:
+        options = HttpOptions(max_message_bytes=settings.max_message_bytes, cors_origins=settings.cors_origins)
+        app = OtlpHttp(ingest, options, then=app)
+    server = await process.at_exit.enter_async_context(serving(app, listener))
+    process.health["http"] = lambda: not server.done()
+    process.at_exit.callback(services.hub.close)
+
+
+def job_gauges(process: Process, database: Database) -> Callable[[], Awaitable[None]]:
+    """Brings the gauges of the queue up to date; a database that is away leaves them as they were."""
+    metrics = process.telemetry.metrics
+
+    async def refresh() -> None:
+        async with database.connection() as connection:
+            counts = await count_jobs(connection)
+        for status in ("pending", "processing", "failed", "cancelled"):
+            metrics.reasoning_jobs.labels(status).set(getattr(counts, status))
+        metrics.reasoning_oldest_pending.set(counts.oldest_pending_age_s or 0.0)
+
+    return refresh
