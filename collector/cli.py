@@ -151,13 +151,12 @@ def stats(url: str | None, project: str | None, as_json: bool) -> None:
 
 @program.command()
 @click.option("--since", metavar="TIME", help="Only executions that started then or later: ISO 8601, or 24h, 7d ago.")
-@click.option("--again", is_flag=True, help="From the start, also where an earlier run was broken off.")
 @setting_options(*DATABASE_SETTINGS, "prices_file")
-def remap(since: str | None, again: bool, **options: Any) -> None:
-    """Run today's mapping over stored spans: kinds, inputs, outputs, models, tokens anew."""
+def remap(since: str | None, **options: Any) -> None:
+    """Run today's mapping over stored spans; where it was stopped, the next run goes on."""
     from collector.commands.remap import remap
 
-    remap(options, since, again=again)
+    remap(options, since)
 
 
 @program.command()

@@ -51,7 +51,7 @@ HELP: dict[str, dict[str, str]] = {
         "reasoner_redact": "Whether secrets are blacked out before anything leaves for the model",
         "reasoner_redact_patterns": "More regular expressions to black out",
         "redact_storage": "Whether secrets are blacked out before anything is stored",
-        "prices_file": "File with model prices of your own (JSON)",
+        "prices_file": "File with model prices of your own (TOML or JSON)",
     },
     "Limits and logs": {
         "max_message_bytes": "The largest request that is taken",

@@ -1,0 +1,60 @@
+"""`xray remap`: today's mapping over stored spans, with a progress bar; stopped at any time, it goes on from there."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import rich_click as click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from api.query import moment
+from collector.commands.database import database_url
+from collector.config import Settings, load
+from collector.errors import Misconfigured
+from collector.mapping.prices import PriceTable, read_rates
+from collector.store import remap as remapping
+from collector.store.database import Database
+
+
+def remap(options: Mapping[str, Any], since: str | None) -> None:
+    settings = load(options, os.environ)
+    try:
+        start = moment(since, datetime.now(UTC)) if since else None
+    except (ValueError, OverflowError) as error:
+        raise Misconfigured(f"--since={since!r}: {error}.") from error
+    try:
+        changed = asyncio.run(_remap(settings, start))
+    except KeyboardInterrupt:
+        again = f" --since {start.isoformat()}" if start else ""
+        click.echo(f"Stopped. `xray remap{again}` goes on from here.", err=True)
+        raise
+    click.echo(f"{changed} steps changed.")
+
+
+async def _remap(settings: Settings, since: datetime | None) -> int:
+    columns = (TextColumn("executions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    async with database_url(settings) as url:
+        database = await Database.open(url, pool_size=2)
+        try:
+            with Progress(*columns) as bar:
+                task = bar.add_task("executions", total=None)
+                return await remapping.remap(
+                    database,
+                    since,
+                    lambda done, total: bar.update(task, completed=done, total=total),
+                    _prices(settings),
+                )
+        finally:
+            await database.close()
+
+
+def _prices(settings: Settings) -> PriceTable:
+    file = settings.prices_file
+    if file is None:
+        return PriceTable()
+    try:
+        return PriceTable(*read_rates(file.read_text(encoding="utf-8"), file.name))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"XRAY_PRICES_FILE={file} can't be read: {error}.") from error
