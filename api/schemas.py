@@ -149,6 +149,8 @@ class StepStatsView(msgspec.Struct, kw_only=True):
 class StepStatsPage(msgspec.Struct):
     since: datetime
     until: datetime
+    is_exact: bool
+    """False for ranges over 25 hours: whole hours, settled executions only, percentiles off by up to 4.5 %."""
     items: list[StepStatsView]
     next_cursor: None = None
 

@@ -13,9 +13,11 @@ from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
 from api.services import AnyRequest, Given, project_of
 from collector.model import Tokens
 from collector.store.search import searching
-from collector.store.stats import Bucket, StatsFilter, StepStats, step_stats, timeline
+from collector.store.stats import Bucket, StatsFilter, StepStats, rolled_step_stats, step_stats, timeline
 
 USUAL_RANGE = timedelta(hours=24)
+EXACT_RANGE = timedelta(hours=25)
+"""Longer ones are answered from the hourly rollups."""
 MOST_BUCKETS = 1000
 USUAL_BUCKETS = 60
 ROUND_SECONDS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400)
@@ -51,8 +53,9 @@ async def steps_page(request: AnyRequest, services: Given) -> StepStatsPage:
     async with searching(services.database) as conn:
         project = await project_of(conn, request)
         wanted = StatsFilter(project.id, since, until, query.service)
-        rows = await step_stats(conn, wanted, query.kind, query.limit)
-    return StepStatsPage(since, until, [_step_view(row) for row in rows])
+        is_long = until - since > EXACT_RANGE
+        rows = await (rolled_step_stats if is_long else step_stats)(conn, wanted, query.kind, query.limit)
+    return StepStatsPage(since, until, not is_long, [_step_view(row) for row in rows])
 
 
 @get("/stats/timeline", operation_class=described(TimelineQuery))

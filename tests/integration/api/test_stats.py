@@ -4,8 +4,16 @@ from typing import Any
 
 import pytest
 
+from collector.mapping.assemble import assemble
+from collector.model import ExecutionKey
+from collector.store import rollups
+from collector.store.database import Database
+from collector.store.executions import load_steps, save_facts
+from collector.store.folding import Folding
+from collector.telemetry import Telemetry
+
 from .conftest import Client, Send
-from .spans import SECOND, START, span
+from .spans import SECOND, START, span, trace_id
 
 RANGE = {"since": "2026-09-21T14:00:00Z", "until": "2026-09-21T15:00:00Z"}
 CALL: dict[str, Any] = {
@@ -64,3 +72,34 @@ async def test_without_a_range_the_last_day_is_shown(client: Client) -> None:
     found = (await client.get("/api/v1/stats/timeline")).json()
     assert found["bucket_s"] == 1800
     assert len(found["items"]) in (48, 49)
+
+
+async def test_long_ranges_come_from_the_rollups(client: Client, send: Send, database: Database) -> None:
+    call: dict[str, Any] = {"start": START, "attributes": CALL}
+    calls = [span(1, number, "ask", duration=number * SECOND, **call) for number in range(1, 4)]
+    calls.append(span(1, 4, "ask", duration=4 * SECOND, status="error", **call))
+    await send(*calls)
+    await settle(database, 1)
+    week = {"since": "2026-09-15T12:34:56Z", "until": "2026-09-22T00:00:00Z", "kind": "llm"}
+    found = (await client.get("/api/v1/stats/steps", params=week)).json()
+    (ask,) = found["items"]
+    assert (found["is_exact"], ask["name"], ask["count"], ask["errors"]) == (False, "ask", 4, 1)
+    assert ask["tokens"]["input"] == 400
+    assert ask["p50_ms"] == pytest.approx(2000, rel=0.05)
+    assert ask["p99_ms"] == pytest.approx(4000, rel=0.05)
+    await client.delete(f"/api/v1/executions/{trace_id(1)}")
+    await Folding(database, Telemetry()).fold_all()
+    assert (await client.get("/api/v1/stats/steps", params=week)).json()["items"] == []
+
+
+async def settle(database: Database, number: int) -> None:
+    """What the worker does when an execution has been quiet."""
+    key = ExecutionKey(1, bytes.fromhex(trace_id(number)))
+    async with database.begin() as conn:
+        steps, records, row = await load_steps(conn, key)
+        assert row is not None
+        steps, facts = assemble(steps, records)
+        await save_facts(conn, key, facts, row.revision)
+    async with database.connection() as raw:
+        await rollups.record(raw, [rollups.Settled(key, row.revision, steps)])
+    await Folding(database, Telemetry()).fold_all()
