@@ -25,7 +25,7 @@ from collector.store.asking import count_jobs
 from collector.store.database import Database
 from collector.store.embedded import EmbeddedPostgres
 from collector.store.folding import Folding
-from collector.store.migrate import migrate
+from collector.store.migrate import expect_current, migrate
 from collector.store.relay import Relay
 from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import Telemetry
@@ -76,8 +76,7 @@ async def open_database(process: Process) -> tuple[Database, str]:
         postgres = EmbeddedPostgres(settings.data_dir)
         process.at_exit.push_async_callback(postgres.stop)
         url = await postgres.start()
-    if settings.migrate:
-        await migrate(url)
+    await (migrate(url) if settings.migrate else expect_current(url))
     database = await Database.open(url)
     process.at_exit.push_async_callback(database.close)
     return database, url
