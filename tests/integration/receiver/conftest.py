@@ -1,6 +1,6 @@
 """The whole receiving part in this process: both doors with real ports, ingest, writer, a fresh Postgres database."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,9 +20,10 @@ from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcOptions, start_grpc
 from collector.receiver.http import HttpOptions, OtlpHttp
 from collector.receiver.ingest import Ingest
+from collector.receiver.tls import Certificates
 from collector.store.database import Database
 from collector.store.writer import Writer, WriterOptions
-from collector.telemetry import Telemetry
+from collector.telemetry import ErrorLog, Telemetry
 from tests.integration.receiver.otlp import otlp_json
 
 SERVICES = {
@@ -62,6 +63,7 @@ class Setup(msgspec.Struct, kw_only=True):
     store: Any = None
     """A store in the place of the writer."""
     projects: Any = None
+    tls: Callable[[ErrorLog], Certificates] | None = None
 
 
 class Receiver:
@@ -189,11 +191,14 @@ async def receiving(database: Database, setup: Setup) -> AsyncIterator[Receiver]
         ingest = Ingest(store, setup.projects or database, admission, telemetry)
         stack.push_async_callback(ingest.stop)
         receiver = Receiver(database, ingest)
-        server = await start_grpc(ingest, GrpcOptions(**({"port": 0} | setup.grpc)))
+        certificates = setup.tls(telemetry.errors) if setup.tls else None
+        credentials = certificates.grpc_credentials() if certificates else None
+        server = await start_grpc(ingest, GrpcOptions(**({"port": 0, "credentials": credentials} | setup.grpc)))
         stack.push_async_callback(server.stop, 2.0)
         listener = bind("127.0.0.1", 0)
         receiver.grpc_port, receiver.http_port = server.port, listener.getsockname()[1]
-        await stack.enter_async_context(serving(OtlpHttp(ingest, HttpOptions(**setup.http), Unused()), listener))
+        tls = {"ssl_context_factory": lambda *_: certificates.http_context()} if certificates else None
+        await stack.enter_async_context(serving(OtlpHttp(ingest, HttpOptions(**setup.http), Unused()), listener, tls))
         receiver.client = await stack.enter_async_context(httpx.AsyncClient(base_url=receiver.url, timeout=20))
         unlimited = [("grpc.max_send_message_length", -1)]
         receiver.channel = await stack.enter_async_context(
