@@ -62,7 +62,9 @@ class XRay:
     def start(self) -> "XRay":
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.ports_file.unlink(missing_ok=True)
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("XRAY_", "OPENAI_", "OTEL_"))}
+        environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("XRAY_", "OPENAI_", "OTEL_"))
+        }
         environ |= {
             "XRAY_DATA_DIR": str(self.data_dir),
             "XRAY_GRPC_PORT": "0",
