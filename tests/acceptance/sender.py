@@ -37,7 +37,7 @@ def one_trace(spans: int = SPANS, kind: str = "tool", failing: bool = False) -> 
         operation = "invoke_agent" if index == 0 else "execute_tool"
         span.attributes.add(key="gen_ai.operation.name").value.string_value = operation
         span.attributes.add(key="gen_ai.tool.name").value.string_value = f"{kind}{index}"
-        span.attributes.add(key="gen_ai.tool.call.arguments").value.string_value = '{"n": %d}' % index
+        span.attributes.add(key="gen_ai.tool.call.arguments").value.string_value = f'{{"n": {index}}}'
         if failing and index == spans - 1:
             span.status.code = Status.STATUS_CODE_ERROR
             span.status.message = "it broke"
