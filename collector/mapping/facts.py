@@ -1,16 +1,21 @@
 """The facts that a plan finds in a span's attributes. Nothing in them can make these functions raise."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+
 from collector.mapping.dialects.dialect import Composed, Source, TokenKeys, View
-from collector.mapping.dialects.plan import Plan
-from collector.mapping.dialects.providers import one_spelling
+from collector.mapping.dialects.plan import NAMES, Plan
 from collector.mapping.token_counts import whole_input
-from collector.mapping.values import MAX_LABEL, count, json_text, label, number, text_as_json
+from collector.mapping.values import BAD_JSON, CHECKED, MAX_COUNT, MAX_LABEL, count, json_text, label, number
 from collector.model import Tokens
 
 NO_TOKENS = Tokens()
 NO_NUMBERS = (None,) * 7
+NO_NAMES = (None,) * len(NAMES)
+EXTRA_JSON = ("metadata", "outcome")
+TEXTS = frozenset((str, type(None)))
 
 
 def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, str | None]:
@@ -22,12 +27,29 @@ def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, s
                 return text, None
             continue
         value = view.attributes[source]
-        if type(value) is str:
-            if value:
-                return text_as_json(value), source
-        elif value is not None:
-            return json_text(value), None
+        if type(value) is not str:
+            if value is not None:
+                return json_text(value), None
+        elif value:
+            if value[0] in "{[":
+                try:
+                    CHECKED(value)
+                except BAD_JSON:
+                    view.notes.warn(f"{source} begins as JSON does and is none: it is shown as text")
+                else:
+                    return value, source
+            return orjson.dumps(value).decode(), source
     return None, None
+
+
+def read_names(plan: Plan, view: View) -> Sequence[str | None]:
+    """The labels of `NAMES`."""
+    if plan.name_keys is not None:
+        value_of: Callable[[Any], Any] = view.attributes.get
+        found = tuple(map(value_of, plan.name_keys))
+        if TEXTS.issuperset(map(type, found)):
+            return found
+    return tuple(map(read_labels(plan, view).get, NAMES))
 
 
 def read_labels(plan: Plan, view: View) -> dict[str, str]:
@@ -42,13 +64,15 @@ def read_labels(plan: Plan, view: View) -> dict[str, str]:
             if value:
                 found[field] = value
                 break
-    if "provider" in found:
-        found["provider"] = one_spelling(found["provider"])
     return found
 
 
 def read_numbers(plan: Plan, view: View) -> tuple[int | float | str | None, ...]:
     """`tokens_input` to `cost_source`."""
+    if plan.plain_tokens is not None:
+        sent, answered = view.attributes[plan.plain_tokens[0]], view.attributes[plan.plain_tokens[1]]
+        if type(sent) is int and type(answered) is int and 0 <= sent < MAX_COUNT and 0 <= answered < MAX_COUNT:
+            return sent, answered, None, None, None, None, None
     tokens = _tokens(plan, view)
     cost = _cost(plan, view) if plan.cost else None
     return (
@@ -78,7 +102,7 @@ def _token_set(names: TokenKeys, view: View) -> Tokens:
 def _count(keys: tuple[str, ...], view: View) -> int | None:
     for key in keys:
         value = view.attributes[key]
-        if type(value) is int and 0 <= value < 2**53:
+        if type(value) is int and 0 <= value < MAX_COUNT:
             return value
         found = count(value, key, view.notes)
         if found is not None:
@@ -97,9 +121,16 @@ def _cost(plan: Plan, view: View) -> float | None:
 
 
 def read_extras(plan: Plan, view: View) -> dict[str, Any]:
-    """Facts of `StepExtra` that are not plain labels."""
+    """Facts of `StepExtra`: labels that are no columns, and what else only few spans tell."""
     found: dict[str, Any] = {}
+    if plan.extra_keys:
+        for field, key in plan.extra_keys:
+            value = view.attributes[key]
+            found[field] = value if type(value) is str else label(value, key, view.notes)
+    elif plan.extra_labels:
+        labels = read_labels(plan, view)
+        found = {field: labels[field] for field in plan.extra_labels if field in labels}
     for field, composed in plan.extras:
         if field not in found and (value := composed.read(view)) is not None:
-            found[field] = value
+            found[field] = orjson.Fragment(value) if field in EXTRA_JSON else value
     return found

@@ -23,7 +23,7 @@ def read_outcome(view: View, plan: Plan) -> tuple[Any, ...]:
     code, message = 0, None
     if span.HasField("status"):
         code, message = span.status.code, span.status.message or None
-    if (code or plan.may_fail or span.events) and (error := read_failure(view, plan.errors)) is not None:
+    if (code or plan.may_fail or view.events) and (error := read_failure(view, plan.errors)) is not None:
         return span.name, view.kind, span.kind, "error", code, message, error.type, error.message, error.stacktrace
     return span.name, view.kind, span.kind, STATUSES[code == 1], code, message, None, None, None
 

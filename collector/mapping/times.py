@@ -10,11 +10,9 @@ LATEST_US = 7_258_118_400_000_000 - POSTGRES_EPOCH_US
 """2200: anything later is no clock, and would make partitions that nobody drops."""
 
 
-def read_times(start_ns: int, end_ns: int, notes: Notes) -> tuple[int, int, int | None]:
-    """`started_at`, `start_ns` and `duration_ns` of a span, with a note where they are not as they should be."""
+def mended_times(start_ns: int, end_ns: int, notes: Notes) -> tuple[int, int, int | None]:
+    """`started_at`, `start_ns` and `duration_ns` of a span whose times may not be as they should be."""
     started_at = start_ns // 1000 - POSTGRES_EPOCH_US
-    if 0 < start_ns <= end_ns <= MAX_INT64 and started_at <= LATEST_US:
-        return started_at, start_ns, end_ns - start_ns
     duration = _duration(start_ns, end_ns, notes)
     if start_ns > MAX_INT64 or end_ns > MAX_INT64:
         notes.altered("a time after the year 2262 was set to it")
@@ -29,5 +27,5 @@ def _duration(start_ns: int, end_ns: int, notes: Notes) -> int | None:
     elif end_ns < start_ns:
         notes.altered("the span ends before it starts")
     else:
-        return min(end_ns - start_ns, MAX_INT64)
+        return min(end_ns, MAX_INT64) - min(start_ns, MAX_INT64)
     return None

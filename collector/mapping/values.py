@@ -5,15 +5,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 MAX_DEPTH = 64
 MAX_WARNINGS = 20
+MAX_COUNT = 2**53
 MAX_LABEL = 500
 """Characters of a text that goes into an index: 4 bytes each stay below what a B-tree page takes."""
 
 REPLACED = "\ufffd"
+CHECKED = msgspec.json.Decoder(msgspec.Raw).decode
+"""Reads a JSON text without making anything of it."""
+BAD_JSON = (msgspec.DecodeError, RecursionError)
 NUL_NOTE = "NUL characters were replaced by U+FFFD"
 DEPTH_NOTE = f"values nested deeper than {MAX_DEPTH} levels were cut"
 DUPLICATE_NOTE = "several attributes had the same key: the last one counts"
@@ -118,8 +123,8 @@ def is_structure(text: str) -> bool:
     if text[:1] not in ("{", "["):
         return False
     try:
-        orjson.loads(text)
-    except ValueError:
+        CHECKED(text)
+    except BAD_JSON:
         return False
     return True
 
@@ -134,8 +139,8 @@ def any_json(value: Any) -> str | None:
     if not isinstance(value, str):
         return None if value is None else json_text(value)
     try:
-        orjson.loads(value)
-    except ValueError:
+        CHECKED(value)
+    except BAD_JSON:
         return json_text(value)
     return value
 
@@ -196,7 +201,7 @@ def count(value: Any, key: str, notes: Notes) -> int | None:
         value = parse_json(value.strip()[:32])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT:
         return value
     if value is not None:
         notes.warn(f"{key} is not a number of tokens")

@@ -1,6 +1,6 @@
 """What a dialect is: a table of where one family of instrumentations keeps each fact of a span."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ class View(msgspec.Struct):
     span: Span
     kind: str
     notes: Notes
+    events: Sequence[Span.Event]
 
 
 class Composed(msgspec.Struct, frozen=True):

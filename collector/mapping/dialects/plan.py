@@ -7,6 +7,10 @@ import msgspec
 
 from collector.mapping.dialects.dialect import Attributes, Composed, Dialect, Kinds, Source, TokenKeys, is_there
 
+NAMES = ("model", "request_model", "provider", "tool", "session", "conversation", "user")
+EXTRA_LABELS = ("execution_id", "agent", "environment", "label", "service_tier", "response_id", "tool_call_id")
+UNNAMED_DIALECTS = ("web", "general", None)
+
 
 class Plan(msgspec.Struct, frozen=True):
     """The sources that exist in spans of one shape, best first."""
@@ -23,10 +27,25 @@ class Plan(msgspec.Struct, frozen=True):
     cost: tuple[Source, ...]
     errors: tuple[Composed, ...]
     extras: tuple[tuple[str, Composed], ...]
+    extra_labels: tuple[str, ...]
+    """Labels that go to `StepExtra`."""
+    extra_keys: tuple[tuple[str, str], ...]
+    """The same with their attributes, where each has no more than one."""
+    has_extra: bool
+    is_named: bool
+    """The dialect is worth telling."""
     plumbing: bool
     is_kind_known: bool
     """No attribute's value and no name decides, so `kind` is all there is to know."""
     has_numbers: bool
+    # What follows is known beforehand of nearly all spans, and spares them the general way.
+    kind_key: str | None
+    """The one attribute whose value names the kind, through `kind_values`."""
+    kind_values: Mapping[str, str]
+    name_keys: tuple[str | None, ...] | None
+    """The attributes of `NAMES`, where each has no more than one."""
+    plain_tokens: tuple[str, str] | None
+    """The two names that are all that these spans tell of tokens and cost."""
     may_fail: bool
     """The attributes themselves may tell of a failure."""
 
@@ -39,23 +58,35 @@ def make_plan(dialects: tuple[Dialect, ...], scope: str, keys: Attributes) -> Pl
     kinds = tuple(pair for dialect in spoken for pair in dialect.kinds if pair[0] in keys)
     names = tuple(pair for dialect in spoken for pair in dialect.names)
     kind = next(_evidence(spoken, keys), None)
+    labels = tuple(_labels(spoken, keys))
     tokens = tuple(_token_sets(spoken, keys))
+    extras = tuple(pair for dialect in spoken for pair in dialect.extras if pair[1].is_met(keys))
+    dialect_name = spoken[0].name if spoken else None
+    is_named = dialect_name not in UNNAMED_DIALECTS
     cost = tuple(source for dialect in spoken for source in dialect.cost if _is_there(source, keys))
     return Plan(
-        dialect=spoken[0].name if spoken else None,
+        dialect=dialect_name,
         kinds=kinds,
         kind=kind,
         names=names,
-        labels=tuple(_labels(spoken, keys)),
+        labels=labels,
         input=tuple(source for dialect in spoken for source in dialect.input if _is_there(source, keys)),
         output=tuple(source for dialect in spoken for source in dialect.output if _is_there(source, keys)),
         tokens=tokens,
         cost=cost,
         errors=errors,
-        extras=tuple(pair for dialect in spoken for pair in dialect.extras if pair[1].is_met(keys)),
+        extras=extras,
+        extra_labels=tuple(field for field, _ in labels if field in EXTRA_LABELS),
+        extra_keys=_extra_keys(labels),
+        has_extra=bool(labels or extras) or is_named,
+        is_named=is_named,
         plumbing=any(key in keys for dialect in spoken for key in dialect.plumbing),
+        kind_key=kinds[0][0] if len(kinds) == 1 and isinstance(kinds[0][1], Mapping) else None,
+        kind_values=kinds[0][1] if len(kinds) == 1 and isinstance(kinds[0][1], Mapping) else {},
+        name_keys=_name_keys(labels),
         is_kind_known=not kinds and (kind is not None or not names),
         has_numbers=bool(tokens or cost),
+        plain_tokens=None if cost else _plain_tokens(tokens),
         may_fail=bool(errors) or "error.type" in keys,
     )
 
@@ -94,6 +125,34 @@ def _token_sets(spoken: list[Dialect], keys: Collection[str]) -> Iterator[TokenK
                     yield names
             elif there := _present(names, keys):
                 yield there
+
+
+def _name_keys(labels: tuple[tuple[str, tuple[Source, ...]], ...]) -> tuple[str | None, ...] | None:
+    found: dict[str, str] = {}
+    for field, sources in labels:
+        if field in NAMES:
+            if len(sources) > 1 or not isinstance(sources[0], str):
+                return None
+            found[field] = sources[0]
+    return tuple(found.get(name) for name in NAMES)
+
+
+def _extra_keys(labels: tuple[tuple[str, tuple[Source, ...]], ...]) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for field, sources in labels:
+        if field in EXTRA_LABELS:
+            if len(sources) > 1 or not isinstance(sources[0], str):
+                return ()
+            found.append((field, sources[0]))
+    return tuple(found)
+
+
+def _plain_tokens(sets: tuple[TokenKeys | Composed, ...]) -> tuple[str, str] | None:
+    if len(sets) != 1 or not isinstance(sets[0], TokenKeys):
+        return None
+    only = sets[0]
+    is_plain = len(only.input) == len(only.output) == 1 and not (only.cached or only.cache_write or only.reasoning)
+    return (only.input[0], only.output[0]) if is_plain else None
 
 
 def _present(names: TokenKeys, keys: Collection[str]) -> TokenKeys | None:
