@@ -15,7 +15,8 @@ from collector.model import StepRow
 def span_of(row: StepRow) -> Span:
     """The span as it came: kept bytes where the columns can't tell it, else rebuilt from them."""
     if row.wire is not None:
-        return Span.FromString(row.wire)
+        kept: Span = Span.FromString(row.wire)
+        return kept
     span = Span(
         trace_id=row.trace_id,
         span_id=row.span_id,
@@ -28,12 +29,13 @@ def span_of(row: StepRow) -> Span:
         end_time_unix_nano=row.start_ns + (row.duration_ns or 0),
     )
     span.attributes.extend(pairs_of(attributes_of(row)))
-    if row.status_code or row.status_message:
-        span.status.code = row.status_code  # type: ignore[assignment]
-        span.status.message = row.status_message or ""
+    # Most senders write a status that says nothing, and to OTLP it is the same as none.
+    span.status.SetInParent()
+    span.status.code = row.status_code  # type: ignore[assignment]
+    span.status.message = row.status_message or ""
     for event in orjson.loads(row.events or "[]"):
-        kept = span.events.add(name=event["name"], time_unix_nano=int(event["time_unix_nano"]))
-        kept.attributes.extend(pairs_of(event["attributes"]))
+        told = span.events.add(name=event["name"], time_unix_nano=int(event["time_unix_nano"]))
+        told.attributes.extend(pairs_of(event["attributes"]))
     for link in orjson.loads(row.links or "[]"):
         ids = {name: bytes.fromhex(link[name]) for name in ("trace_id", "span_id")}
         made = span.links.add(**ids, trace_state=link.get("trace_state", ""), flags=link.get("flags", 0))
