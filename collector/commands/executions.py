@@ -63,7 +63,7 @@ def print_execution(found: Json, console: Console | None = None) -> None:
     for depth, step in in_tree_order(found["steps"]):
         for line in _step_lines(step):
             console.print(Text("  " * depth) + line, soft_wrap=True)
-    for line in _reasoning_lines(found["reasoning"]):
+    for line in _reasoning_lines(found["reasoning"], {step["span_id"]: step["name"] for step in found["steps"]}):
         console.print(line, soft_wrap=True)
 
 
@@ -96,7 +96,7 @@ def _step_lines(step: Json) -> Iterator[Text]:
         yield Text.assemble(("    reasoning ", "dim"), _one_line(step["reasoning"]["text"]))
 
 
-def _reasoning_lines(reasoning: Json | None) -> Iterator[Text]:
+def _reasoning_lines(reasoning: Json | None, names: dict[str, str]) -> Iterator[Text]:
     if reasoning is None:
         return
     stale = ", but more has come since" if reasoning["stale"] else ""
@@ -106,13 +106,32 @@ def _reasoning_lines(reasoning: Json | None) -> Iterator[Text]:
     if reasoning["error"]:
         yield Text(reasoning["error"], style="red")
     if cause := reasoning.get("root_cause"):
-        evidence = "; ".join(cause["evidence"])
-        yield Text(f"Root cause: step {cause['span_id']} ({cause['confidence']:.0%}): {evidence}")
+        name, evidence = names.get(cause["span_id"], "a step"), " ".join(cause["evidence"])
+        yield Text(f"Root cause: {name} ({cause['span_id']}, {cause['confidence']:.0%} sure). {evidence}")
 
 
 def _short(value: Any) -> str:
-    text = _one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    text = _one_line(
+        _conversation(value) or (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    )
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
+
+
+def _conversation(value: Any) -> str | None:
+    """Chat messages as they were said; None for anything else."""
+    if not isinstance(value, list) or not value or not all(isinstance(each, dict) and "role" in each for each in value):
+        return None
+    return " ".join(f"{each['role']}: {_said(each)}" for each in value)
+
+
+def _said(message: Json) -> str:
+    content = message.get("content") or message.get("parts") or ""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("content") or part.get("text") if isinstance(part, dict) else part for part in parts]
+    rest = [part for part, text in zip(parts, texts, strict=True) if not isinstance(text, str)]
+    rest += message.get("tool_calls") or []
+    said = [text for text in texts if isinstance(text, str)]
+    return " ".join([*said, *(json.dumps(part, ensure_ascii=False) for part in rest)])
 
 
 def _one_line(text: str) -> str:

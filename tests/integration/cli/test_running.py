@@ -53,7 +53,7 @@ def test_the_demo_prints_urls_and_one_reasoning(demo: Ran, trace_ids: list[str],
     statuses = [line.split()[0] for line in demo.out.splitlines()[:8]]
     assert statuses == ["ok", "ok", "ok", "error"] * 2
     assert "Reasoning completed" in demo.out
-    assert "Root cause: step" in demo.out
+    assert "Root cause: filter candidates (" in demo.out
 
 
 def test_the_demos_steps_are_read_as_what_they_are(server: XRay, trace_ids: list[str]) -> None:
