@@ -23,3 +23,5 @@ class Case(msgspec.Struct, kw_only=True):
     """The execution's log records."""
     events: dict[bytes, str] = {}
     """Span events by span id: JSON text as in `steps.events`, where a span has any."""
+    forced: bool = False
+    """True where somebody wants a new answer, not a remembered one."""

@@ -1,6 +1,6 @@
 """What explains: one method behind which the rules and the models stand, and what it may say instead of an answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from collector.errors import XRayError
@@ -25,6 +25,8 @@ class Engine(NamedTuple):
     prompt_version: str | None = None
     is_slow: bool = False
     """True where an answer takes seconds: executions then settle first, and wait for it in a lane of their own."""
+    close: Callable[[], Awaitable[None]] | None = None
+    """Frees what the reasoner holds open."""
 
 
 class ReasonerError(XRayError):

@@ -87,6 +87,7 @@ class Work:
             due=frozenset(span for span in outcome.taken.jobs if span in there),
             records=loaded.records,
             events=loaded.events,
+            forced=any(job.forced for job in outcome.taken.jobs.values()),
         )
         return outcome
 

@@ -137,6 +137,8 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._loops, self._helpers = [], []
+        if self._engine is not None and self._engine.close is not None:
+            await self._engine.close()
 
     def wake(self) -> None:
         """Look now instead of at the next poll."""

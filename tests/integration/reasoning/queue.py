@@ -5,6 +5,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from collector.model import EXECUTION_SPAN, ExecutionKey
+from collector.reasoning.policy import EXPLAINED_KINDS
+from collector.store import asking
 from collector.store.completion import Finished, Quiet, Result, complete
 from collector.store.database import Database
 from collector.store.jobs import Lease, Places, Taken, beat, take
@@ -17,8 +19,9 @@ A, B = Lease("a", timedelta(seconds=60)), Lease("b", timedelta(seconds=60))
 
 
 async def arrive(writer: Writer, steps: int = 2, trace_id: bytes | None = None, **columns: Any) -> ExecutionKey:
-    """One more execution (or more of one): a root and some tools."""
+    """One more execution (or more of one): a root and some tools, given what no other one was given."""
     trace_id = trace_id or trace()
+    columns = {"input": f'"{trace_id.hex()}"'} | columns
     tools = [step(trace_id, kind="tool", name=f"tool {n}", **columns) for n in range(steps)]
     await writer.write(batch([root(trace_id), *tools]))
     return ExecutionKey(1, trace_id)
@@ -88,3 +91,11 @@ async def pass_time(database: Database, key: ExecutionKey, **elapsed: float) -> 
 
 def token() -> UUID:
     return uuid4()
+
+
+async def ask_again(conn: Any, key: ExecutionKey, *, forced: bool = False) -> int:
+    return await asking.ask(conn, key, asking.Wish(EXPLAINED_KINDS, forced=forced))
+
+
+async def cancel(conn: Any, key: ExecutionKey, span_id: bytes = EXECUTION_SPAN) -> dict[bytes, str]:
+    return await asking.cancel(conn, key, span_id)
