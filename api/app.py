@@ -28,7 +28,7 @@ def create_routers(services: Services) -> list[Router]:
         "request_max_body_size": MOST_BODY_BYTES,
     }
     handlers = [
-        *(executions.list_page, executions.show, executions.show_step, executions.remove),
+        *(executions.list_page, executions.show, executions.show_step, executions.otlp, executions.remove),
         *(reasoning.jobs_page, reasoning.show_job, reasoning.retry_job, reasoning.cancel_job),
         *(reasoning.ask_again, reasoning.process, reasoning.reasoning_stats),
         *(stats.steps_page, stats.timeline_page, stream.stream),

@@ -16,12 +16,13 @@ from api.services import AnyRequest, Given, Project, Services, execution_of, pro
 from api.views import Assembled, detail, list_item, wide_step_view
 from collector.errors import NotFound
 from collector.mapping.assemble import assemble
+from collector.mapping.otlp_out import otlp_json
 from collector.model import EXECUTION_SPAN, Record, Step
 from collector.store.deletion import delete_execution
 from collector.store.executions import ExecutionRow, Place, list_executions, read_records, read_steps
 from collector.store.reasonings import States, load_own_states, load_states
 from collector.store.search import ExecutionFilter, conditions, searching
-from collector.store.steps import load_wide_step
+from collector.store.steps import load_rows, load_wide_step
 
 MANY_STEPS = 300
 """From here on assembling takes longer than the event loop should wait."""
@@ -88,6 +89,15 @@ async def show_step(
     if step is None:
         raise NotFound(f"There is no step {span_id[:100]!r} in this execution.")
     return wide_step_view(whole, step, wide, states.of(read.row.trace_id, step.span_id, read.row.revision))
+
+
+@get("/executions/{execution_id:str}/otlp", operation_class=described(ProjectQuery))
+async def otlp(request: AnyRequest, services: Given, execution_id: FromPath[str]) -> Response[dict[str, Any]]:
+    """What came in, as OTLP/JSON: every type exactly as it was sent."""
+    async with services.database.begin() as conn:
+        rows, origins = await load_rows(conn, await execution_of(conn, await project_of(conn, request), execution_id))
+    body = await asyncio.to_thread(otlp_json, rows, origins)
+    return Response(cast("Any", body), media_type=MediaType.JSON)
 
 
 @delete("/executions/{execution_id:str}", operation_class=described(ProjectQuery), status_code=204)

@@ -3,6 +3,7 @@
 import re
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -105,6 +106,7 @@ def moment(text: str, now: datetime) -> datetime:
 def described(wanted: type[msgspec.Struct]) -> type[Operation]:
     """An OpenAPI operation that lists the parameters of `wanted`."""
 
+    @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *parameters_of(wanted)]

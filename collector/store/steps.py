@@ -1,9 +1,13 @@
-"""Reads of one step with everything that came with it."""
+"""Reads of steps with everything that came with them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from collector.model import StepRow
 from collector.store.executions import ExecutionRow
 from collector.store.schema import origins, steps
 
@@ -45,3 +49,29 @@ async def load_wide_step(conn: AsyncConnection, execution: ExecutionRow, span_id
     )
     row = (await conn.execute(query)).one_or_none()
     return None if row is None else WideStep(*row)
+
+
+STEP_ROW_COLUMNS = [steps.c[name] for name in StepRow._fields]
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+async def load_rows(conn: AsyncConnection, execution: ExecutionRow) -> tuple[list[StepRow], dict[bytes, bytes]]:
+    """All columns of all steps in start order, and their origins' kept messages by id."""
+    query = (
+        select(*STEP_ROW_COLUMNS)
+        .where(
+            steps.c.project_id == execution.project_id,
+            steps.c.trace_id == execution.trace_id,
+            steps.c.started_at.between(execution.started_at, execution.ended_at),
+        )
+        .order_by(steps.c.start_ns, steps.c.span_id)
+    )
+    rows = [_step_row(row) for row in await conn.execute(query)]
+    wanted = origins.c.origin_id.in_({row.origin_id for row in rows})
+    kept = select(origins.c.origin_id, origins.c.wire).where(origins.c.project_id == execution.project_id, wanted)
+    return rows, {row[0]: row[1] for row in await conn.execute(kept)}
+
+
+def _step_row(row: Any) -> StepRow:
+    read = StepRow(*row)
+    return read._replace(started_at=(row.started_at - POSTGRES_EPOCH) // timedelta(microseconds=1))

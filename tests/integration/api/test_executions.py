@@ -1,6 +1,7 @@
 """Executions over REST: what comes in is what is read."""
 
 import json
+from typing import Any
 
 from collector.store.database import Database
 
@@ -108,3 +109,25 @@ async def test_a_project_shows_only_its_own(client: Client, send: Send) -> None:
     for project, number in (("default", 1), ("films", 2)):
         (item,) = (await client.get(BASE, params={"project": project})).json()["items"]
         assert (item["project"], item["trace_id"]) == (project, trace_id(number))
+
+
+async def test_otlp_comes_back_as_it_was_sent(client: Client, send: Send) -> None:
+    link = {"traceId": trace_id(9), "spanId": span_id(9), "attributes": [attribute("why", "retry")]}
+    event = {"name": "tick", "timeUnixNano": str(START + 7), "attributes": [attribute("half", 0.5)]}
+    whole = {"traceState": "a=b", "flags": 257, "links": [link], "events": [event]}
+    sent = [
+        span(1, 1, "root", attributes={"int": 7, "double": 7.0, "yes": True, "xray.step.input": '{"a":1}'}, **whole),
+        span(1, 2, "child", start=START + 3 * SECOND + 123, status="error", message="no"),
+    ]
+    await send(*sent, region="north")
+    (resource,) = (await client.get(f"{BASE}/{trace_id(1)}/otlp")).json()["resourceSpans"]
+    assert attribute("region", "north") in resource["resource"]["attributes"]
+    (scope,) = resource["scopeSpans"]
+    assert [_sorted(each) for each in scope["spans"]] == [_sorted(each) for each in sent]
+
+
+def _sorted(span: dict[str, Any]) -> dict[str, Any]:
+    """A span as protobuf's JSON writes it: without what is empty, attributes in one order."""
+    attributes = sorted(span.get("attributes", []), key=lambda pair: pair["key"])
+    status = {name: value for name, value in span["status"].items() if value}
+    return {name: value for name, value in span.items() if value != []} | {"attributes": attributes, "status": status}
