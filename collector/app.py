@@ -24,6 +24,7 @@ from collector.parts import (
     start_reasoning,
     start_receiving,
     start_relay,
+    start_retention,
 )
 from collector.store.database import Database
 from collector.supervisor import Supervisor
@@ -90,6 +91,7 @@ class App:
         ingest = await start_receiving(process, database, relay) if "receive" in roles else None
         if "reason" in roles:
             await start_reasoning(process, database, relay, ingest)
+            await start_retention(process, database)
         grpc_port = await start_grpc_door(process, ingest) if ingest else None
         services = Services(
             database=database,
@@ -109,6 +111,7 @@ class App:
         database, url = await open_database(process)
         if "reason" in settings.roles:
             await start_reasoning(process, database, await start_relay(process, database), None)
+            await start_retention(process, database)
         told = msgspec.structs.replace(
             settings,
             database_url=url,

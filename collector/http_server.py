@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,15 @@ BACKLOG = 1024
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process."""
+    """Leaves signals to the process, and says when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -24,7 +33,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket, or Misconfigured saying who is in the way; `shared` lets several processes have it."""
+    """A socket of its own, or Misconfigured saying who is in the way; `shared` lets several processes have it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -35,15 +44,15 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Misconfigured(
-            f"The HTTP port {host}:{port} can't be used ({error.strerror or error}). Stop what holds it, or choose "
-            "another one with --http-port or XRAY_HTTP_PORT (0 picks a free one)."
+            f"Port {port} on {host} can't be had ({error.strerror or error}): another program (or X-Ray) may hold it. "
+            "Stop it, or choose other ports with XRAY_HTTP_PORT and XRAY_GRPC_PORT (0 picks a free one)."
         ) from error
     return listener
 
 
 @asynccontextmanager
 async def serving(
-    app: Any, listener: socket.socket, tls: dict[str, Any] | None = None
+    app: Any, listener: socket.socket, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Serves the ASGI app; the task that is given ends only when the server does."""
     config = uvicorn.Config(
@@ -56,15 +65,16 @@ async def serving(
         backlog=BACKLOG,
         server_header=False,
         date_header=False,
-        **(tls or {}),
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    up = asyncio.create_task(server.is_up.wait())
     try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.001)  # uvicorn tells nobody else
+        await asyncio.wait([task, up], return_when=asyncio.FIRST_COMPLETED)
         yield task
     finally:
+        up.cancel()
         server.should_exit = True
         await asyncio.wait([task], timeout=GRACE_S + 5)
         listener.close()

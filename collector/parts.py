@@ -1,6 +1,7 @@
 """The parts of a process: each is built from the settings, started, and put on the stack that stops it."""
 
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
@@ -21,12 +22,16 @@ from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcOptions, start_grpc
 from collector.receiver.http import HttpOptions, OtlpHttp
 from collector.receiver.ingest import Ingest
+from collector.receiver.tls import Certificates
 from collector.store.asking import count_jobs
 from collector.store.database import Database
 from collector.store.embedded import EmbeddedPostgres
 from collector.store.folding import Folding
 from collector.store.migrate import expect_current, migrate
 from collector.store.relay import Relay
+from collector.store.retention import Retention
+from collector.store.spool import Spool
+from collector.store.spool_place import take_place
 from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import Telemetry
 
@@ -52,6 +57,11 @@ class Process:
         self.health: dict[str, Callable[[], bool]] = {}
         """By part: whether its loops live."""
         self.at_exit = stack
+        self.certificates: Certificates | None = None
+        """None: no TLS."""
+        if settings.tls_cert and settings.tls_key:
+            files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+            self.certificates = Certificates(*files, self.telemetry.errors)
 
     def keep(self, name: str, part: Part) -> None:
         """Stop it at the end, and watch it until then."""
@@ -105,7 +115,29 @@ async def start_receiving(process: Process, database: Database, relay: Relay) ->
     admission = Admission(settings.max_inflight_bytes, observe=telemetry.metrics.inflight_bytes.set)
     ingest = Ingest(writer, database, admission, telemetry)
     process.at_exit.push_async_callback(ingest.stop)
+    if settings.spool_bytes:
+        await _start_spool(process, ingest, writer)
     return ingest
+
+
+async def _start_spool(process: Process, ingest: Ingest, writer: Writer) -> None:
+    settings = process.settings
+    place = take_place(settings.data_dir)
+    process.at_exit.callback(place.free)
+    spool = Spool(place.folder, settings.spool_bytes, process.telemetry)
+    try:
+        await spool.open()
+    except (OSError, sqlite3.Error) as error:
+        raise Misconfigured(f"The spool in {place.folder} can't be used: {error}.") from error
+    process.keep("spool", spool)
+    spool.start(ingest.replay, lambda: writer.is_available)
+    ingest.use_spool(spool)
+
+
+async def start_retention(process: Process, database: Database) -> None:
+    retention = Retention(database, process.settings.retention_days, process.telemetry)
+    process.keep("retention", retention)
+    await retention.start()
 
 
 async def start_reasoning(process: Process, database: Database, relay: Relay, ingest: Ingest | None) -> None:
@@ -128,6 +160,7 @@ async def start_grpc_door(process: Process, ingest: Ingest) -> int:
         port=settings.grpc_port,
         max_message_bytes=settings.max_message_bytes,
         share_port=settings.workers > 1,
+        credentials=process.certificates.grpc_credentials() if process.certificates else None,
     )
     server = await start_grpc(ingest, options)
     process.at_exit.push_async_callback(server.stop, GRPC_GRACE_S)
@@ -151,7 +184,8 @@ async def start_http_door(
     if ingest is not None:
         options = HttpOptions(max_message_bytes=settings.max_message_bytes, cors_origins=settings.cors_origins)
         app = OtlpHttp(ingest, options, then=app)
-    server = await process.at_exit.enter_async_context(serving(app, listener))
+    tls = process.certificates.http_context() if process.certificates else None
+    server = await process.at_exit.enter_async_context(serving(app, listener, tls))
     process.health["http"] = lambda: not server.done()
     process.at_exit.callback(services.hub.close)
 

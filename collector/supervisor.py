@@ -39,7 +39,8 @@ class Supervisor:
     """Keeps `count` processes running with the same settings.
 
     A process that ends by itself is started again, with a growing pause where it ends at once each time. `replace`
-    drains one process after the other: the kernel gives new connections to those that listen.
+    drains one process after the other and starts another in its place, which then finds what the old one left in its
+    spool; meanwhile the kernel gives new connections to those that listen.
     """
 
     def __init__(self, settings: Settings, count: int) -> None:
@@ -48,6 +49,8 @@ class Supervisor:
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._replacing = asyncio.Lock()
+        self._replaced: set[int] = set()
+        self._started = asyncio.Condition()
         self._stopping = False
         self._log = structlog.get_logger("xray")
 
@@ -77,9 +80,11 @@ class Supervisor:
         """A new process in the place of each, one at a time."""
         async with self._replacing:
             for number in range(self._count):
-                old = self._processes[number]
-                await self._spawn(number)
-                await _end(old)
+                process = self._processes[number]
+                self._replaced.add(process.pid)
+                await _end(process)
+                async with self._started:
+                    await self._started.wait_for(lambda: self._processes[number] is not process)  # noqa: B023
 
     async def _spawn(self, number: int) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -98,6 +103,8 @@ class Supervisor:
             await _end(process)
             raise Misconfigured(f"Receiving process {number + 1} did not start; what it said stands above.")
         self._processes[number] = process
+        async with self._started:
+            self._started.notify_all()
 
     async def _keep(self, number: int) -> None:
         pause_s = FIRST_PAUSE_S
@@ -107,14 +114,20 @@ class Supervisor:
             code = await process.wait()
             if self._stopping:
                 return
-            if self._processes[number] is not process:
-                continue  # it was replaced
-            self._log.warning("receiver_ended", number=number + 1, code=code)
-            pause_s = FIRST_PAUSE_S if now() - began > STEADY_AFTER_S else min(pause_s * 2, LONGEST_PAUSE_S)
-            while self._processes[number] is process:
+            if process.pid not in self._replaced:
+                self._log.warning("receiver_ended", number=number + 1, code=code)
+                pause_s = FIRST_PAUSE_S if now() - began > STEADY_AFTER_S else min(pause_s * 2, LONGEST_PAUSE_S)
                 await asyncio.sleep(pause_s)
-                with contextlib.suppress(Misconfigured):
-                    await self._spawn(number)
+            self._replaced.discard(process.pid)
+            await self._start_again(number, process)
+
+    async def _start_again(self, number: int, ended: asyncio.subprocess.Process) -> None:
+        while self._processes[number] is ended:
+            try:
+                await self._spawn(number)
+            except Misconfigured as error:
+                self._log.error("receiver_not_started", number=number + 1, reason=str(error))
+                await asyncio.sleep(LONGEST_PAUSE_S)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
