@@ -30,7 +30,7 @@ from collector.store.rollups import Settled, record
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 BEGIN_KEY = ExecutionKey(-1, b"")
-PAGE_STEPS = 500
+PAGE_STEPS = 200
 EXECUTIONS_A_LOOK = 200
 ALTERED = "replaced by"
 """Stands in warnings about data that the decoder had to alter: the mapping can't find that out again."""
