@@ -58,6 +58,21 @@ def _loads(text: str) -> Any:
         return text
 
 
+def written(value: Any) -> str:
+    """A value as text: a text as it is, else JSON; deeper than can be written, an ellipsis."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return "…"
+
+
+def word(value: Any) -> str:
+    """A label of a structure; what is no text is none."""
+    return value if isinstance(value, str) else ""
+
+
 def said(value: Any) -> Said:
     """The text, the tool calls and the finish reason in a model's output."""
     if isinstance(value, str):
@@ -79,7 +94,7 @@ def said(value: Any) -> Said:
             call = _call(node)
             if call:
                 calls.append(call)
-            elif node.get("type") not in HIDDEN_TYPES:
+            elif word(node.get("type")) not in HIDDEN_TYPES:
                 waiting.extend(reversed(_answers(node)))
     return Said("\n".join(text for text in texts if text), calls, finish)
 
@@ -110,13 +125,13 @@ def _call(node: dict[str, Any]) -> Called | None:
     inner = node.get("function")
     if isinstance(inner, dict):
         node = inner
-    elif node.get("type") not in CALL_TYPES and not any(key in node for key in ARGUMENT_KEYS):
+    elif word(node.get("type")) not in CALL_TYPES and not any(key in node for key in ARGUMENT_KEYS):
         return None
     name = node.get("name")
     if not isinstance(name, str):
         return None
     given = next((node[key] for key in ARGUMENT_KEYS if node.get(key) is not None), "{}")
-    return Called(name, given if isinstance(given, str) else orjson.dumps(given).decode())
+    return Called(name, written(given))
 
 
 def unwrapped(value: Any) -> Any:

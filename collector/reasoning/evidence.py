@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import orjson
 
 from collector.mapping.tree import TOP
 from collector.model import Record, Step
 from collector.reasoning import signs
 from collector.reasoning.case import Case
-from collector.reasoning.content import NOTHING_SAID, Said, items_in, parse, said
+from collector.reasoning.content import NOTHING_SAID, Said, items_in, parse, said, written
 from collector.reasoning.flow import Flow, run
 from collector.reasoning.messages import asked, last_results
 from collector.store.history import StepHistory, StepName
@@ -193,7 +192,7 @@ def _logged(record: Record) -> str:
     body = parse(record.body)
     if isinstance(body, str) and body:
         return body
-    return record.event_name or (orjson.dumps(body).decode() if body else "an error without a text")
+    return record.event_name or (written(body) if body else "an error without a text")
 
 
 LEVEL_KEYS = ("level", "severity", "log.severity", "log.level", "logfire.level_num", "severity_text")
@@ -203,7 +202,9 @@ TEXT_KEYS = ("exception.message", "message", "log.message", "body", "event.body"
 def _error_event(events: Any) -> str | None:
     """The first span event that is an error or a log line of that level."""
     for event in events if isinstance(events, list) else ():
-        attributes = event.get("attributes") or {}
+        attributes = event.get("attributes") if isinstance(event, dict) else None
+        if not isinstance(attributes, dict):
+            continue
         name = str(event.get("name") or "")
         level = next((attributes[key] for key in LEVEL_KEYS if key in attributes), None)
         severe = level >= ERROR_SEVERITY if isinstance(level, int) else str(level).lower() in signs.FAILED_WORDS

@@ -8,7 +8,7 @@ import orjson
 
 from collector.model import Step
 from collector.reasoning import wording
-from collector.reasoning.content import parse, said, unwrapped
+from collector.reasoning.content import parse, said, unwrapped, written
 from collector.reasoning.messages import conversation, is_conversation
 
 POINTED_AT = 60
@@ -56,7 +56,7 @@ def given_out(step: Step, most: int, shown: Shown, alias: str) -> str:
 
 
 def _plain(value: object, most: int, shown: Shown, place: str) -> str:
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = written(value)
     return shown.point(text, place) or head_and_tail(text, most)
 
 

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import orjson
-
-from collector.reasoning.content import said, unwrapped
+from collector.reasoning.content import said, unwrapped, word, written
 
 USERS = frozenset(("user", "human", "HumanMessage"))
 QUESTION_KEYS = ("messages", "contents", "input", "inputs", "prompt", "question", "query", "text", "content", "args")
@@ -22,7 +20,7 @@ def asked(value: Any) -> str:
         elif isinstance(value, dict):
             key = next((key for key in QUESTION_KEYS if value.get(key)), None)
             if key is None:
-                return orjson.dumps(value).decode()
+                return written(value)
             value = value[key]
         else:
             break
@@ -59,9 +57,9 @@ def conversation(value: Any) -> list[tuple[str, str]]:
     for message in _messages(value):
         if not isinstance(message, dict) or MESSAGE_KEYS.isdisjoint(message):
             continue
-        role = ROLE_NAMES.get(str(_role(message)), str(_role(message)))
+        role = ROLE_NAMES.get(_role(message), _role(message))
         results = _results(message)
-        text = "\n".join(_written(unwrapped(result)) for result in results) if results else _spoken(message)
+        text = "\n".join(written(unwrapped(result)) for result in results) if results else _spoken(message)
         turns.append((role, text))
     return turns
 
@@ -73,10 +71,6 @@ ROLE_NAMES = {
     "AIMessage": "assistant",
     "model": "assistant",
 }
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _spoken(message: dict[str, Any]) -> str:
@@ -114,11 +108,11 @@ def _messages(value: Any) -> list[Any]:
 
 def _results(message: dict[str, Any]) -> list[Any]:
     """What tools answered, in one message."""
-    if message.get("type") in RESULT_TYPES:
+    if word(message.get("type")) in RESULT_TYPES:
         return [_result(message)]
     parts = message.get("parts") or message.get("content")
     if isinstance(parts, list):
-        held = [_result(part) for part in parts if isinstance(part, dict) and part.get("type") in RESULT_TYPES]
+        held = [_result(part) for part in parts if isinstance(part, dict) and word(part.get("type")) in RESULT_TYPES]
         if held:
             return held
     if _role(message) not in TOOLS:
@@ -131,8 +125,9 @@ def _result(part: dict[str, Any]) -> Any:
     return next((part[key] for key in ("response", "result", "output", "content", "parts") if part.get(key)), None)
 
 
-def _role(message: dict[str, Any]) -> Any:
+def _role(message: dict[str, Any]) -> str:
     inner = message.get("kwargs")
     if isinstance(inner, dict):
-        return inner.get("type") or (message.get("id") or [None])[-1]
-    return message.get("role") or message.get("type")
+        path = message.get("id")
+        return word(inner.get("type")) or (word(path[-1]) if isinstance(path, list) and path else "")
+    return word(message.get("role")) or word(message.get("type"))

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from collector.reasoning.content import unwrapped
+from collector.reasoning.content import unwrapped, word, written
 
 HEAD_CHARS = 600
 """A fault shows at the start of a text."""
@@ -13,6 +13,7 @@ ERROR_HEAD = re.compile(
     r"(?:an? )?(?:\w+ ){0,2}(?:error|exception|failure)(?: occurred| while|[:!])|"
     r"(?:error|exception|failed|failure|fatal|traceback|unable to|could ?n.t|cannot|can.t|access denied)\b(?!-free)|"
     r"(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Z]\w{0,60}(?:Error|Exception|Failure|Timeout|NotFound|Denied|Refused|Exceeded)\b|"
+    r"(?-i:(?:[A-Z][a-z]+){2,5}: )|"  # InvalidArgument: …, as exceptions print themselves
     r"(?:http|status)(?: code| error)?:? ?[45]\d\d\b|"
     r"[45]\d\d (?:bad|not|un|forbidden|request|too many|internal|service|gateway)|"
     r"(?:unknown|invalid|unsupported|no such|missing|undefined|bad) (?:required )?"
@@ -26,6 +27,10 @@ FAILED_WORDS = frozenset(("error", "failed", "failure", "fail", "errored", "exce
 STATE_KEYS = ("status", "state", "result", "level", "type", "outcome")
 FLAG_KEYS = ("success", "ok", "succeeded", "is_success")
 REASON_KEYS = ("message", "detail", "details", "reason", "description", "msg", "title", "code", "type", "name")
+
+TELLING_KEYS = (*sorted(ERROR_KEYS), *REASON_KEYS)
+STATUS_KEYS = ("status", "status_code", "statusCode", "code")
+NO_ERROR = frozenset(("", "none", "null", "no", "false", "0", "ok"))
 
 MISUSE = re.compile(
     r"(?:unknown|no such|unregistered|undefined|nonexistent|unsupported) (?:tool|function|method|action|command)|"
@@ -148,21 +153,16 @@ def error_in(value: Any) -> str | None:
 
 def _told(value: dict[str, Any]) -> str | None:
     for key in ERROR_KEYS & value.keys():
-        if value[key] not in (None, False, 0, "", [], {}) and str(value[key]).lower() not in (
-            "none",
-            "null",
-            "no",
-            "false",
-        ):
-            return words(value[key]) if value[key] is not True else words(value)
+        held = value[key]
+        if held is True:
+            return words(value)
+        if isinstance(held, str) and held.lower() in NO_ERROR:
+            continue
+        if held not in (None, False, 0, [], {}):
+            return words(held)
     failed = any(value.get(key) is False for key in FLAG_KEYS)
-    failed = failed or any(
-        str(value[key]).lower() in FAILED_WORDS for key in STATE_KEYS if isinstance(value.get(key), str)
-    )
-    failed = failed or any(
-        type(value.get(key)) is int and 400 <= value[key] < 600
-        for key in ("status", "status_code", "statusCode", "code")
-    )
+    failed = failed or any(word(value.get(key)).lower() in FAILED_WORDS for key in STATE_KEYS)
+    failed = failed or any(type(value.get(key)) is int and 400 <= value[key] < 600 for key in STATUS_KEYS)
     return words(value) if failed else None
 
 
@@ -172,15 +172,13 @@ def words(value: Any) -> str:
         if isinstance(value, list) and value:
             value = value[0]
         elif isinstance(value, dict):
-            inner = next(
-                (value[key] for key in (*ERROR_KEYS, *REASON_KEYS) if value.get(key) not in (None, "", True)), None
-            )
+            inner = next((value[key] for key in TELLING_KEYS if value.get(key) not in (None, "", True)), None)
             if inner is None:
                 break
             value = inner
         else:
             break
-    return str(value)[:HEAD_CHARS]
+    return written(value)[:HEAD_CHARS]
 
 
 def is_empty(value: Any) -> bool:

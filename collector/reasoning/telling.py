@@ -1,12 +1,10 @@
 """A step in one to four plain sentences, from what was read of it."""
 
-import orjson
-
 from collector.mapping.tree import TOP
 from collector.model import Step
 from collector.reasoning import wording
 from collector.reasoning.cause import Cause
-from collector.reasoning.content import arguments, parse, said, unwrapped
+from collector.reasoning.content import arguments, parse, said, unwrapped, written
 from collector.reasoning.evidence import SERVED, Evidence, Reading
 from collector.reasoning.facts import error_origin
 from collector.reasoning.messages import asked, is_conversation
@@ -78,7 +76,7 @@ def _named(named: dict[str, object]) -> str:
 
 
 def _value(value: object) -> str:
-    return quoted(value, ARGUMENT_CHARS) if isinstance(value, str) else brief(str(value), ARGUMENT_CHARS)
+    return quoted(value, ARGUMENT_CHARS) if isinstance(value, str) else brief(written(value), ARGUMENT_CHARS)
 
 
 def _use(step: Step) -> str:
@@ -124,7 +122,7 @@ def given(text: str, most: int) -> str:
 
 
 def _readable(value: object, most: int) -> str:
-    return quoted(value, most) if isinstance(value, str) else brief(orjson.dumps(value).decode(), most)
+    return quoted(value, most) if isinstance(value, str) else brief(written(value), most)
 
 
 def _given(step: Step) -> str:

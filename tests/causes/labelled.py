@@ -39,7 +39,7 @@ A_FAULT = 16
 """Executions a fault and half."""
 HEALTHY = 60
 """Healthy executions a half."""
-SEED = {"development": 1_000_000, "held-out": 2_000_000}
+SEED = {"development": 1_000_000, "held-out": 3_000_000}
 
 
 class Labelled(NamedTuple):

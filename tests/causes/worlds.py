@@ -48,7 +48,7 @@ def _tool_rounds(trace: Trace, turns: list[Turn]) -> bool:
         if trace.rng.random() < trace.style.noise * 0.6:
             _corrected(trace, turns, call)
         reply = model(trace, "choose", turns, Turn("assistant", "", [call]))
-        result = _wrong(trace, reply) if reply.bad else _called(trace, reply)
+        result = wrong(trace, reply) if reply.bad else _called(trace, reply)
         bad = bad or result.bad
         turns += [Turn("assistant", "", reply.calls), Turn("tool", result.text)]
     if trace.rng.random() < 0.4:
@@ -78,7 +78,7 @@ def _called(trace: Trace, reply: Reply) -> Result:
     return next((result for result in results if result.bad), results[0])  # type: ignore[attr-defined,return-value]
 
 
-def _wrong(trace: Trace, reply: Reply) -> Result:
+def wrong(trace: Trace, reply: Reply) -> Result:
     """The model asked for the wrong tool: the tool complains, in its status or in its text."""
     call = reply.calls[0]
     complaint = trace.words.pick("bad_arguments").replace("{tool}", call.name)
@@ -230,7 +230,7 @@ def _helper(trace: Trace, topic: str) -> Result:
         here = trace.arrive("branch")
         call = Call(trace.words.pick("tool"), {"query": topic[:12]})
         reply = model(trace, "choose", [Turn("user", topic)], Turn("assistant", "", [call]))
-        result = _wrong(trace, reply) if reply.bad else _in_branch(trace, call, here)
+        result = wrong(trace, reply) if reply.bad else _in_branch(trace, call, here)
         draft.output = final(trace, [Turn("user", topic), Turn("tool", result.text)], result.bad)
         return Result("done", result.bad)
 

@@ -5,7 +5,7 @@ import orjson
 from tests.causes.dialects import Call, Turn
 from tests.causes.operations import Result, attempt, model, parse, query, retried, retrieve, stage, tool
 from tests.causes.trace import Failure, Trace
-from tests.causes.worlds import final
+from tests.causes.worlds import final, wrong
 
 
 def coder(trace: Trace) -> None:
@@ -20,7 +20,8 @@ def coder(trace: Trace) -> None:
             for name in trace.words.some("tool", 2):
                 turns = [Turn("user", f"Next step for {name}?")]
                 reply = model(trace, "choose", turns, Turn("assistant", "", [Call(name, {"path": "billing.py"})]))
-                bad = tool(trace, reply.calls[0]).bad or reply.bad or bad
+                done = wrong(trace, reply) if reply.bad else tool(trace, reply.calls[0])
+                bad = done.bad or bad
                 trace.noise()
         root.output = final(trace, [Turn("user", "Say what was changed.")], bad)
 

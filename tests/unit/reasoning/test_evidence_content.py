@@ -155,6 +155,17 @@ def test_depth_and_size_are_bounded() -> None:
     assert isinstance(parse('"' + "x" * 1_000_000 + '"'), str)
 
 
+def test_what_is_too_deep_to_be_written_again_is_left_out() -> None:
+    deep = parse('{"a":' * 500 + "1" + "}" * 500)
+    assert asked({"answers": deep}) == "…"
+    assert (
+        said([{"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": deep}]}])
+        .calls[0]
+        .arguments
+        == "…"
+    )
+
+
 def test_what_is_not_json_is_read_as_text() -> None:
     assert parse("{not json") == "{not json"
     assert parse(orjson.dumps('{"a":1}').decode()) == {"a": 1}
