@@ -1,8 +1,10 @@
 """The rules name the cause far more often than the baselines do, also where nobody looked while they were written."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.causes.accuracy import JUDGES, Score, scores, total
+from tests.causes.accuracy import JUDGES, Score, scores, table, total
 from tests.causes.labelled import A_FAULT, FAULTS, HEALTHY, Labelled, failing, labelled
 from tests.causes.words import POOLS, Half
 
@@ -38,8 +40,8 @@ def test_healthy_executions_are_left_alone(halves: dict[Half, list[Labelled]], h
 
 
 def test_no_fault_is_left_to_chance(halves: dict[Half, list[Labelled]]) -> None:
-    table = scores(halves["held-out"], JUDGES["rules"])
-    assert {fault: score for fault, score in table.items() if score.share < 0.6} == {}
+    found = scores(halves["held-out"], JUDGES["rules"])
+    assert {fault: score for fault, score in found.items() if score.share < 0.6} == {}
 
 
 def test_the_halves_share_no_execution(halves: dict[Half, list[Labelled]]) -> None:
@@ -58,7 +60,13 @@ def test_the_same_seed_gives_the_same_execution() -> None:
     assert failing("development", "swallowed", seed) == failing("development", "swallowed", seed)
 
 
+@pytest.mark.parametrize("half", HALVES)
+def test_the_documentation_holds_the_figures_of_today(half: Half) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "reasoning.md").read_text()
+    assert table(half) in documented
+
+
 def test_a_judge_that_names_nothing_is_wrong_where_there_is_a_fault(halves: dict[Half, list[Labelled]]) -> None:
-    table = scores(halves["development"], lambda _: None)
-    assert total(table) == Score(0, A_FAULT * len(FAULTS))
-    assert total(table, failing=False) == Score(HEALTHY, HEALTHY)
+    found = scores(halves["development"], lambda _: None)
+    assert total(found) == Score(0, A_FAULT * len(FAULTS))
+    assert total(found, failing=False) == Score(HEALTHY, HEALTHY)
