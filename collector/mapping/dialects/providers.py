@@ -17,13 +17,17 @@ SPELLINGS = {
     "fireworks": ("fireworks", "fireworks_ai"),
     "hugging_face": ("hugging_face", "huggingface"),
 }
+FRAMEWORKS = frozenset(("langchain", "strands-agents", "crewai", "autogen", "haystack", "unknown"))
+"""What stands in the provider's place where a framework does not know it."""
 PROVIDERS = {seen: ours for ours, all_seen in SPELLINGS.items() for seen in all_seen}
 STARTS = {"azure-openai.": "azure.ai.openai", "google.vertex.": "gcp.vertex_ai", "google.generative-ai.": "gcp.gemini"}
 
 
-def one_spelling(provider: str) -> str:
+def one_spelling(provider: str) -> str | None:
     """Our name of a provider; an unknown one keeps its own."""
     lower = provider.lower()
+    if lower in FRAMEWORKS:
+        return None
     if lower in PROVIDERS:
         return PROVIDERS[lower]
     for start, ours in STARTS.items():
