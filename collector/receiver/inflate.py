@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import zstandard
@@ -21,19 +21,32 @@ CODINGS = ("gzip", "deflate", "zstd")
 
 
 async def inflate(body: bytes, coding: str, limit_bytes: int, seat: Seat) -> bytes:
-    """The body without its `coding`. Raises TooLarge past the limit, Rejected for what is no such stream."""
-    pieces, size = [], 0
+    """The body without its `coding`. Raises TooLarge past the limit, Rejected for what is no such stream.
+
+    What does not come out small is measured first, keeping nothing, and takes its room before it is kept.
+    """
+    kept, size = list[bytes](), 0
     for piece in _pieces(body, coding):
         size += len(piece)
         if size > limit_bytes:
             raise TooLarge(
                 f"The body is over the limit of {limit_bytes} bytes after decompression. Send smaller batches."
             )
-        pieces.append(piece)
-        if size > PIECE_BYTES:
-            await seat.resize(len(body) + size)
-            await asyncio.sleep(0)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if size <= PIECE_BYTES:
+            kept.append(piece)
+            continue
+        kept.clear()
+        await asyncio.sleep(0)
+    if size > PIECE_BYTES:
+        await seat.resize(len(body) + size)
+        kept = [piece async for piece in _politely(body, coding)]
+    return kept[0] if len(kept) == 1 else b"".join(kept)
+
+
+async def _politely(body: bytes, coding: str) -> AsyncIterator[bytes]:
+    for piece in _pieces(body, coding):
+        yield piece
+        await asyncio.sleep(0)
 
 
 def _pieces(body: bytes, coding: str) -> Iterator[bytes]:

@@ -9,12 +9,14 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from collector.errors import Unavailable
+from collector.errors import Overloaded, Unavailable
 from collector.mapping.logs import map_logs
-from collector.mapping.steps import map_traces, project_name, projects_in
+from collector.mapping.steps import ProjectOf, map_traces, project_name
 from collector.model import Batch, Refusal
 from collector.receiver.admission import Admission, Seat
 from collector.receiver.decode import Decoder, Encoding
+from collector.receiver.shape import LOGS, TRACES
+from collector.store.spool_file import Spooled
 from collector.telemetry import Telemetry
 
 DEFAULT_PROJECT = "default"
@@ -28,6 +30,9 @@ class Signal(enum.Enum):
     TRACES = "traces"
     LOGS = "logs"
     METRICS = "metrics"
+
+
+WORDS = {Signal.TRACES: "spans", Signal.LOGS: "log records"}
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -55,6 +60,22 @@ class Projects(Protocol):
     async def project_id(self, name: str) -> int: ...
 
 
+class SpoolLike(Protocol):
+    async def append(self, request: Spooled) -> None: ...
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """What a request brings."""
+
+    batch: Batch
+    items: int
+    """Spans or records that could be decoded."""
+    repaired: int
+    refusals: list[Refusal]
+    lost: Unavailable | None
+    """Set where the projects could not be looked up: the batch is only good for its refusals."""
+
+
 class Ingest:
     """Answers an export only after its data are durable.
 
@@ -71,7 +92,11 @@ class Ingest:
         self._decoder = Decoder()
         self._open: set[asyncio.Task[Reply]] = set()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xray-decode")
-        self._handlers = {Signal.TRACES: self._traces, Signal.LOGS: self._logs, Signal.METRICS: self._metrics}
+        self._spool: SpoolLike | None = None
+
+    def use_spool(self, spool: SpoolLike) -> None:
+        """From now on, what comes while Postgres is away is acknowledged into the spool."""
+        self._spool = spool
 
     async def export(self, request: Export, seat: Seat | None = None) -> Reply:
         """Takes over the bytes that the door's seat holds; without one, waits for room itself."""
@@ -105,34 +130,66 @@ class Ingest:
 
     async def _handle(self, request: Export, seat: Seat) -> Reply:
         try:
-            return await self._handlers[request.signal](request)
+            return await (self._metrics if request.signal is Signal.METRICS else self._keep)(request)
         finally:
             seat.leave()
 
-    async def _traces(self, request: Export) -> Reply:
-        metrics = self.telemetry.metrics
-        decoded = await self._work(request, lambda: self._decoder.traces(request.body, request.encoding))
-        ids = await self._project_ids(request, projects_in(decoded.request))
-        repairs = decoded.findings.repairs
-        batch = await self._work(request, lambda: map_traces(decoded.request, ids, repairs))
-        written = await self._store.write(batch)
-        metrics.spans_accepted.inc(len(batch.steps) - _count(written))
-        metrics.spans_repaired.inc(len(repairs))
-        refusals = [*decoded.findings.refusals, *batch.refusals, *written]
-        for refusal in refusals:
-            metrics.spans_rejected.labels(refusal.reason).inc(refusal.spans)
-        return _reply(refusals, "spans")
+    async def replay(self, spooled: Spooled) -> None:
+        """Stores what was acknowledged into the spool. Raises Unavailable where it has to wait there longer."""
+        request = Export(Signal(spooled.signal), Encoding(spooled.encoding), spooled.body, spooled.project)
+        content = await self._read(request)
+        if content.lost is not None:
+            raise content.lost
+        await self._store.write(content.batch)
 
-    async def _logs(self, request: Export) -> Reply:
-        decoded = await self._work(request, lambda: self._decoder.logs(request.body, request.encoding))
-        named = (project_name(each.resource) for each in decoded.request.resource_logs)
-        ids = await self._project_ids(request, {name for name in named if name is not None})
-        batch = await self._work(request, lambda: map_logs(decoded.request, ids))
-        refusals = [*decoded.findings.refusals, *batch.refusals, *await self._store.write(batch)]
-        received = sum(len(scope.log_records) for each in decoded.request.resource_logs for scope in each.scope_logs)
-        reply = _reply(refusals, "log records")
-        self.telemetry.metrics.records_accepted.inc(max(received - reply.rejected, 0))
-        return reply
+    async def _keep(self, request: Export) -> Reply:
+        content = await self._read(request)
+        written = await self._write(request, content)
+        self._count(request.signal, content, written)
+        return _reply([*content.refusals, *written], WORDS[request.signal])
+
+    async def _read(self, request: Export) -> _Content:
+        """Decoded and mapped; the decoded messages are let go of before anything waits for the store."""
+        is_traces = request.signal is Signal.TRACES
+        decode, shape = (self._decoder.traces, TRACES) if is_traces else (self._decoder.logs, LOGS)
+        decoded = await self._work(request, lambda: decode(request.body, request.encoding))
+        resources = getattr(decoded.request, shape.resources)
+        items = sum(len(getattr(scope, shape.items)) for each in resources for scope in getattr(each, shape.scopes))
+        lost: Unavailable | None = None
+        try:
+            project_of = await self._project_ids(request, {project_name(each.resource) for each in resources})
+        except Unavailable as error:
+            project_of, lost = _nowhere, error
+        repairs = decoded.findings.repairs
+        if is_traces:
+            batch = await self._work(request, lambda: map_traces(decoded.request, project_of, repairs))
+        else:
+            batch = await self._work(request, lambda: map_logs(decoded.request, project_of))
+        return _Content(batch, items, len(repairs), [*decoded.findings.refusals, *batch.refusals], lost)
+
+    async def _write(self, request: Export, content: _Content) -> list[Refusal]:
+        """Into the store; or into the spool, where there is one and Postgres is away."""
+        try:
+            if content.lost is not None:
+                raise content.lost
+            return await self._store.write(content.batch)
+        except Unavailable as error:
+            if self._spool is None or isinstance(error, Overloaded):
+                raise
+            signal, encoding = request.signal.value, request.encoding.value
+            await self._spool.append(Spooled(signal, encoding, request.project, request.body))
+            return []
+
+    def _count(self, signal: Signal, content: _Content, written: list[Refusal]) -> None:
+        metrics = self.telemetry.metrics
+        accepted = content.items - _total(content.batch.refusals) - _total(written)
+        if signal is Signal.LOGS:
+            metrics.records_accepted.inc(max(accepted, 0))
+            return
+        metrics.spans_accepted.inc(max(accepted, 0))
+        metrics.spans_repaired.inc(content.repaired)
+        for refusal in [*content.refusals, *written]:
+            metrics.spans_rejected.labels(refusal.reason).inc(refusal.spans)
 
     async def _metrics(self, request: Export) -> Reply:
         """Counted, not kept: refusing them would make every app that sends them log an error."""
@@ -146,9 +203,9 @@ class Ingest:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _project_ids(self, request: Export, named: set[str]) -> Callable[[str | None], int]:
+    async def _project_ids(self, request: Export, named: set[str | None]) -> ProjectOf:
         """The mapper's question: which project, by what a resource names. A key's project wins over all."""
-        names = {request.project} if request.project else named | {DEFAULT_PROJECT}
+        names = {request.project} if request.project else {name or DEFAULT_PROJECT for name in named}
         ids = {name: await self._projects.project_id(name) for name in sorted(names)}
         if request.project:
             only = ids[request.project]
@@ -156,17 +213,21 @@ class Ingest:
         return lambda name: ids[name or DEFAULT_PROJECT]
 
 
-def _count(refusals: Iterable[Refusal]) -> int:
+def _nowhere(_: str | None) -> int:
+    """Any project: the rows are thrown away, what counts is which spans are refused."""
+    return 0
+
+
+def _total(refusals: Iterable[Refusal]) -> int:
     return sum(refusal.spans for refusal in refusals)
 
 
-def _reply(refusals: list[Refusal], items: str) -> Reply:
+def _reply(refusals: list[Refusal], word: str) -> Reply:
     if not refusals:
         return Reply()
     by_message: dict[str, int] = {}
     for refusal in refusals:
         by_message[refusal.message] = by_message.get(refusal.message, 0) + refusal.spans
-    rejected = _count(refusals)
-    causes = "; ".join(f"{count} × {message}" for message, count in by_message.items())
-    text = f"{rejected} {items} rejected, the rest is stored. Correct them before sending again: {causes}"
-    return Reply(rejected, text[:MESSAGE_LIMIT])
+    causes = "; ".join(f"{message} ({count})" for message, count in by_message.items())
+    text = f"Not stored, and not to be sent again uncorrected, are {_total(refusals)} {word}: {causes}"
+    return Reply(_total(refusals), text[:MESSAGE_LIMIT])

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+FRAME_BYTES = 16_384
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -37,15 +38,18 @@ class Http2:
     def ping(self) -> None:
         self._write(self.PING, 0, 0, b"xray-png")
 
-    def headers(self, path: str) -> None:
+    def headers(self, path: str, **more: str) -> None:
         """The head of a call on stream 1; its message is still to come."""
         named = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x"}
-        named |= {"content-type": "application/grpc", "te": "trailers"}
+        named |= {"content-type": "application/grpc", "te": "trailers"} | more
         block = b"".join(b"\0" + _text(name) + _text(value) for name, value in named.items())
         self._write(self.HEADERS, self.END_HEADERS, 1, block)
 
-    def message(self, body: bytes) -> None:
-        self._write(self.DATA, self.END_STREAM, 1, b"\0" + struct.pack(">I", len(body)) + body)
+    def message(self, body: bytes, *, compressed: bool = False) -> None:
+        data = struct.pack(">BI", compressed, len(body)) + body
+        for at in range(0, len(data), FRAME_BYTES):
+            last = at + FRAME_BYTES >= len(data)
+            self._write(self.DATA, self.END_STREAM if last else 0, 1, data[at : at + FRAME_BYTES])
 
     async def frame(self) -> Frame:
         head = await self._reader.readexactly(9)

@@ -8,12 +8,15 @@ from typing import Any
 import grpc
 import pytest
 
+from collector.errors import Overloaded, Rejected, Unavailable
 from collector.model import Batch, Refusal
 from collector.receiver.decode import Encoding
 from collector.receiver.ingest import LARGE_BYTES, Export, Signal
 from collector.store.database import Database
+from collector.store.spool_file import Spooled
+from collector.store.writer import Writer, WriterOptions
 from tests.integration.receiver.conftest import MEBIBYTE, PROTOBUF, SERVICES, Receiver, Setup, receiving
-from tests.integration.receiver.otlp import post_head, span, traces
+from tests.integration.receiver.otlp import logs, post_head, span, traces
 
 
 class Gate:
@@ -136,3 +139,75 @@ async def test_large_requests_are_worked_on_beside_the_loop(receiver: Receiver) 
     assert await receiver.ingest._work(request(LARGE_BYTES + 1), threading.current_thread) is not here
     assert (await receiver.send("grpc", big(LARGE_BYTES))).ok
     assert len(await receiver.steps()) == 1
+
+
+class Spool:
+    """A spool in memory: what the receiver needs of one."""
+
+    def __init__(self) -> None:
+        self.requests: list[Spooled] = []
+
+    async def append(self, request: Spooled) -> None:
+        self.requests.append(request)
+
+
+class Away:
+    """Postgres that is away until it is not, for the writer and for the look-up of projects."""
+
+    def __init__(self, database: Database) -> None:
+        self.is_away = True
+        self.writer = Writer(database, WriterOptions(explain=False, notify=False))
+        self.database = database
+
+    def look(self) -> None:
+        if self.is_away:
+            raise Unavailable("Postgres is away.")
+
+    async def write(self, batch: Batch) -> list[Refusal]:
+        self.look()
+        return await self.writer.write(batch)
+
+    async def project_id(self, name: str) -> int:
+        self.look()
+        return await self.database.project_id(name)
+
+
+@pytest.mark.parametrize("knows_projects", [True, False])
+async def test_while_postgres_is_away_the_spool_takes_it(database: Database, route: str, knows_projects: bool) -> None:
+    spool, away = Spool(), Away(database)
+    await away.writer.start()
+    setup = Setup(store=away, projects=database if knows_projects else away)
+    async with receiving(database, setup) as receiver:
+        receiver.ingest.use_spool(spool)
+        record = {"trace_id": b"t" * 16, "span_id": b"s" * 8}
+        outcome = await receiver.send(
+            route, traces(span("one"), span(span_id=b"bad"), resource={"xray.project": "team"})
+        )
+        assert (outcome.code, outcome.rejected) == (0, 1)
+        assert (await receiver.send(route, logs(record), "logs")).ok
+        assert await receiver.steps() == []
+        with pytest.raises(Unavailable):
+            await receiver.ingest.replay(spool.requests[0])
+        away.is_away = False
+        for request in [*spool.requests, *spool.requests]:
+            await receiver.ingest.replay(request)
+        rows = await receiver.rows(
+            "SELECT s.name, p.name AS project FROM steps s JOIN projects p ON p.id = s.project_id"
+        )
+        assert [(row["name"], row["project"]) for row in rows] == [("one", "team")]
+        assert len(await receiver.rows("SELECT * FROM records")) == 1
+        assert receiver.counted("xray_spans_accepted_total") == 1
+    await away.writer.stop()
+
+
+@pytest.mark.parametrize("error", [Overloaded("full"), Rejected("wrong")])
+async def test_the_spool_takes_nothing_else(database: Database, error: Exception) -> None:
+    class Failing:
+        async def write(self, _: Batch) -> list[Refusal]:
+            raise error
+
+    spool = Spool()
+    async with receiving(database, Setup(store=Failing())) as receiver:
+        receiver.ingest.use_spool(spool)
+        assert not (await receiver.send("grpc", traces(span()))).ok
+        assert spool.requests == []

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.errors import Rejected, TooLarge
+from collector.errors import Overloaded, Rejected, TooLarge
 from collector.receiver.admission import Admission
 from collector.receiver.inflate import MOST_MEMBERS, PIECE_BYTES, inflate
 
@@ -75,10 +75,18 @@ async def test_a_crowd_of_tiny_streams_is_refused(coding: str) -> None:
         await undo(COMPRESSORS[coding](b"x") * (MOST_MEMBERS + 1), coding)
 
 
-async def test_decompressed_bytes_take_room() -> None:
+@CODING
+async def test_decompressed_bytes_take_room(coding: str) -> None:
     admission = Admission(1 << 30)
     async with admission.seat(0) as seat:
-        body = gzip.compress(b"\0" * 5_000_000)
-        await inflate(body, "gzip", LIMIT, seat)
-        assert admission.used_bytes >= 4_000_000
+        await inflate(COMPRESSORS[coding](b"\0" * 5_000_000), coding, LIMIT, seat)
+        assert admission.used_bytes >= 5_000_000
     assert admission.used_bytes == 0
+
+
+@CODING
+async def test_without_room_for_it_a_large_body_is_not_undone(coding: str) -> None:
+    admission = Admission(6_000_000, patience_s=0.05)
+    async with admission.seat(4_000_000), admission.seat(10) as seat:
+        with pytest.raises(Overloaded):
+            await inflate(COMPRESSORS[coding](b"\0" * 5_000_000), coding, LIMIT, seat)
