@@ -2,15 +2,18 @@
 
 import random
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from collector.model import ExecutionKey, Step, StepError, Tokens
 from collector.store import history
 from collector.store.database import Database
+from collector.store.figures import step_figures
 from collector.store.folding import Folding
 from collector.store.history import Histories, StepName
 from collector.store.rollups import Settled, bucket_of, fold, parts_of, percentile_ms, record
+from collector.store.stats import StatsFilter
 from collector.telemetry import Telemetry
 
 PROJECT = 1
@@ -161,6 +164,25 @@ async def test_other_projects_are_not_read(database: Database) -> None:
     await fold_once(database)
     async with database.connection() as conn:
         assert await history.load(conn, PROJECT + 1, [SEARCH]) == {}
+
+
+async def test_figures_by_name_most_frequent_first(database: Database) -> None:
+    steps = [a_step(n, 10 + n) for n in range(20)] + [a_step(90, 7, name="rare", failed=True, service=None)]
+    await settle(database, Settled(KEY, 21, steps))
+    await fold_once(database)
+    day = timedelta(days=1)
+    wanted = StatsFilter(PROJECT, datetime.now(UTC) - day, datetime.now(UTC) + day)
+    async with database.connection() as conn:
+        found = await step_figures(conn, wanted, None, 10)
+        only = await step_figures(conn, wanted._replace(service="shop"), "retriever", 1)
+        before = await step_figures(conn, wanted._replace(since=wanted.since - day, until=wanted.since), None, 10)
+    assert [(one.name, one.service, one.step_count, one.errors) for one in found] == [
+        ("search", "shop", 20, 0),
+        ("rare", None, 1, 1),
+    ]
+    assert found[0].p50_ms == pytest.approx(19, rel=0.05)
+    assert (found[0].tokens_input, found[0].tokens_cached, found[0].cost_usd) == (200, None, 10.0)
+    assert (only, before) == (found[:1], [])
 
 
 def test_an_execution_adds_a_bounded_number_of_names() -> None:
