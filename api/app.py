@@ -8,7 +8,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from api import executions, health, reasoning, stats, stream
+from api import executions, health, otlp, reasoning, stats, stream
 from api.problems import problem_handlers
 from api.schema_page import SchemaPage
 from api.services import Services
@@ -28,7 +28,7 @@ def create_routers(services: Services) -> list[Router]:
         "request_max_body_size": MOST_BODY_BYTES,
     }
     handlers = [
-        *(executions.list_page, executions.show, executions.show_step, executions.otlp, executions.remove),
+        *(executions.list_page, executions.show, executions.show_step, otlp.otlp, executions.remove),
         *(reasoning.jobs_page, reasoning.show_job, reasoning.retry_job, reasoning.cancel_job),
         *(reasoning.ask_again, reasoning.process, reasoning.reasoning_stats),
         *(stats.steps_page, stats.timeline_page, stream.stream),

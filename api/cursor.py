@@ -6,11 +6,12 @@ import struct
 from datetime import UTC, datetime, timedelta
 
 from api.problems import BadQuery, Fault
-from collector.store.executions import Place
+from collector.store.executions import Place, StepPlace
 from collector.store.ledger import LedgerPlace
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXECUTION = struct.Struct(">q16s")
+STEP = struct.Struct(">q8s")
 
 
 def of_execution(place: Place) -> str:
@@ -37,6 +38,17 @@ def job_place(cursor: str) -> LedgerPlace:
     return LedgerPlace(_time(microseconds), trace_id, packed[EXECUTION.size :])
 
 
+def of_step(place: StepPlace) -> str:
+    return _text(STEP.pack(*place))
+
+
+def step_place(cursor: str) -> StepPlace:
+    packed = _bytes(cursor)
+    if len(packed) != STEP.size:
+        raise _refusal("steps_cursor")
+    return StepPlace(*STEP.unpack(packed))
+
+
 def _microseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
@@ -59,5 +71,5 @@ def _bytes(cursor: str) -> bytes:
         raise _refusal() from None
 
 
-def _refusal() -> BadQuery:
-    return BadQuery([Fault("cursor", "it is none of ours: use next_cursor of the page before, unchanged")])
+def _refusal(parameter: str = "cursor") -> BadQuery:
+    return BadQuery([Fault(parameter, f"it is none of ours: use next_{parameter} of the page before, unchanged")])

@@ -13,25 +13,40 @@ from api import cursor
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import ExecutionDetail, ExecutionPage, WideStepView
 from api.services import AnyRequest, Given, Project, Services, execution_of, project_of
-from api.views import Assembled, detail, list_item, wide_step_view
+from api.views import Assembled, detail, detail_page, list_item, wide_step_view
 from collector.errors import NotFound
 from collector.mapping.assemble import assemble
-from collector.mapping.otlp_out import otlp_json
 from collector.model import EXECUTION_SPAN, Record, Step
 from collector.store.deletion import delete_execution
-from collector.store.executions import ExecutionRow, Place, list_executions, read_records, read_steps
+from collector.store.executions import (
+    ExecutionRow,
+    Place,
+    StepPlace,
+    list_executions,
+    read_records,
+    read_step,
+    read_steps,
+)
 from collector.store.reasonings import States, load_own_states, load_states
 from collector.store.search import ExecutionFilter, conditions, searching
-from collector.store.steps import load_rows, load_wide_step
+from collector.store.steps import load_wide_step
 
 MANY_STEPS = 300
 """From here on assembling takes longer than the event loop should wait."""
+MOST_STEPS = 5000
+"""Steps that are answered at once."""
 
 
 class ExecutionQuery(ExecutionFilter, frozen=True, kw_only=True):
     project: ProjectName = DEFAULT_PROJECT
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before.")] = None
+
+
+class DetailQuery(msgspec.Struct, frozen=True, kw_only=True):
+    project: ProjectName = DEFAULT_PROJECT
+    steps_limit: Annotated[int, Meta(ge=1, le=MOST_STEPS, description="Steps that are answered at once.")] = MOST_STEPS
+    steps_cursor: Annotated[str | None, Meta(description="next_steps_cursor of the page before.")] = None
 
 
 class Read(NamedTuple):
@@ -57,22 +72,41 @@ async def list_page(request: AnyRequest, services: Given) -> ExecutionPage:
     )
 
 
-@get("/executions/{execution_id:str}", operation_class=described(ProjectQuery))
+@get("/executions/{execution_id:str}", operation_class=described(DetailQuery))
 async def show(request: AnyRequest, services: Given, execution_id: FromPath[str]) -> Response[ExecutionDetail]:
     """One execution with its steps in start order, exact at any time."""
+    query = read_query(request.query_params, DetailQuery)
+    after = cursor.step_place(query.steps_cursor) if query.steps_cursor else None
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
-        read = await _read(conn, await execution_of(conn, project, execution_id))
-        states = await load_states(conn, read.row.key)
+        row = await execution_of(conn, project, execution_id)
+        if after is not None or row.step_count > query.steps_limit:
+            return _json(msgspec.json.encode(await _page(conn, project, row, after, query.steps_limit)))
+        read = Read(row, await read_steps(conn, row), await read_records(conn, row.key))
+        states = await load_states(conn, row.key)
     if len(read.steps) < MANY_STEPS:
-        body = _detail_json(read, services, project, states)
-    else:
-        body = await asyncio.to_thread(_detail_json, read, services, project, states)
-    return Response(cast("Any", body), media_type=MediaType.JSON)
+        return _json(_detail_json(read, services, project, states))
+    return _json(await asyncio.to_thread(_detail_json, read, services, project, states))
 
 
 def _detail_json(read: Read, services: Services, project: Project, states: States) -> bytes:
     return msgspec.json.encode(detail(_assembled(read, services), project.name, states))
+
+
+async def _page(
+    conn: AsyncConnection, project: Project, row: ExecutionRow, after: StepPlace | None, limit: int
+) -> ExecutionDetail:
+    """Some steps of an execution that is too large to be assembled for a reader."""
+    found = await read_steps(conn, row, after, limit + 1)
+    page = found[:limit]
+    span_ids = {step.span_id for step in page}
+    joined, _ = await asyncio.to_thread(assemble, page, await read_records(conn, row.key, span_ids))
+    states = await load_states(conn, row.key, span_ids)
+    listed = list_item(row, project.name, states.of(row.trace_id, EXECUTION_SPAN, row.revision))
+    shown = detail_page(listed, row, joined, states)
+    if len(found) > limit:
+        shown.next_steps_cursor = cursor.of_step(StepPlace(page[-1].start_ns, page[-1].span_id))
+    return shown
 
 
 @get("/executions/{execution_id:str}/steps/{span_id:str}", operation_class=described(ProjectQuery))
@@ -80,24 +114,20 @@ async def show_step(
     request: AnyRequest, services: Given, execution_id: FromPath[str], span_id: FromPath[str]
 ) -> WideStepView:
     """One step with everything that came with it."""
+    wanted = span_id_of(span_id)
     async with services.database.begin() as conn:
-        read = await _read(conn, await execution_of(conn, await project_of(conn, request), execution_id))
-        wide = await load_wide_step(conn, read.row, span_id_of(span_id))
-        states = await load_states(conn, read.row.key)
+        row = await execution_of(conn, await project_of(conn, request), execution_id)
+        if row.step_count > MOST_STEPS:
+            read = Read(row, await read_step(conn, row, wanted), await read_records(conn, row.key, {wanted}))
+        else:
+            read = Read(row, await read_steps(conn, row), await read_records(conn, row.key))
+        wide = await load_wide_step(conn, row, wanted)
+        states = await load_states(conn, row.key, {wanted})
     whole = await asyncio.to_thread(_assembled, read, services)
-    step = next((step for step in whole.steps if step.span_id == span_id_of(span_id)), None)
+    step = next((step for step in whole.steps if step.span_id == wanted), None)
     if step is None:
         raise NotFound(f"There is no step {span_id[:100]!r} in this execution.")
-    return wide_step_view(whole, step, wide, states.of(read.row.trace_id, step.span_id, read.row.revision))
-
-
-@get("/executions/{execution_id:str}/otlp", operation_class=described(ProjectQuery))
-async def otlp(request: AnyRequest, services: Given, execution_id: FromPath[str]) -> Response[dict[str, Any]]:
-    """What came in, as OTLP/JSON: every type exactly as it was sent."""
-    async with services.database.begin() as conn:
-        rows, origins = await load_rows(conn, await execution_of(conn, await project_of(conn, request), execution_id))
-    body = await asyncio.to_thread(otlp_json, rows, origins)
-    return Response(cast("Any", body), media_type=MediaType.JSON)
+    return wide_step_view(whole, step, wide, states.of(row.trace_id, wanted, row.revision))
 
 
 @delete("/executions/{execution_id:str}", operation_class=described(ProjectQuery), status_code=204)
@@ -107,13 +137,13 @@ async def remove(request: AnyRequest, services: Given, execution_id: FromPath[st
         await delete_execution(conn, await execution_of(conn, await project_of(conn, request), execution_id))
 
 
-async def _read(conn: AsyncConnection, row: ExecutionRow) -> Read:
-    return Read(row, await read_steps(conn, row), await read_records(conn, row.key))
-
-
 def _assembled(read: Read, services: Services) -> Assembled:
     steps, facts = assemble(read.steps, read.records, services.prices)
     return Assembled(read.row, facts, steps)
+
+
+def _json(body: bytes) -> Response[Any]:
+    return Response(cast("Any", body), media_type=MediaType.JSON)
 
 
 def span_id_of(text: str) -> bytes:

@@ -3,10 +3,12 @@
 from typing import Any
 
 from litestar import MediaType, Response, get
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.schemas import Alive, Readiness
 from api.services import Given
+
+EXPOSITION = "text/plain; version=0.0.4"
+"""Litestar adds the charset; named twice, Prometheus would refuse the answer."""
 
 
 @get("/healthz", tags=["health"], sync_to_thread=False)
@@ -27,4 +29,4 @@ async def readyz(services: Given) -> Response[Readiness]:
 async def metrics(services: Given) -> Response[Any]:
     """Prometheus text."""
     await services.before_metrics()
-    return Response(services.telemetry.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(services.telemetry.metrics.text(), media_type=EXPOSITION)

@@ -90,6 +90,8 @@ class ExecutionView(msgspec.Struct, kw_only=True):
 class ExecutionDetail(ExecutionView, kw_only=True):
     root_span_id: str
     steps: list[StepView]
+    next_steps_cursor: str | None = None
+    """Where an execution has more steps than are answered at once: `steps_cursor` for the next ones."""
 
 
 class ExecutionPage(msgspec.Struct):

@@ -107,6 +107,15 @@ def detail(whole: Assembled, project: str, states: States) -> ExecutionDetail:
     )
 
 
+def detail_page(listed: ExecutionView, row: ExecutionRow, steps: list[Step], states: States) -> ExecutionDetail:
+    """A page of a very large execution: its facts as they stand in its row, and some of its steps."""
+    return ExecutionDetail(
+        **{name: getattr(listed, name) for name in listed.__struct_fields__},
+        root_span_id=row.root_span_id.hex(),
+        steps=[step_view(step, states.of(row.trace_id, step.span_id, row.revision)) for step in steps],
+    )
+
+
 def step_view(step: Step, reasoning: Reasoning | None) -> StepView:
     return StepView(
         span_id=step.span_id.hex(),

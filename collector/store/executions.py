@@ -3,12 +3,12 @@
 Every function takes a connection and never commits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import ExecutionKey, Facts, Record, Step, StepError, StepExtra, Tokens
@@ -20,6 +20,7 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
 
     project_id: int
     trace_id: bytes
+    root_order: bytes
     execution_id: str | None
     name: str
     kind: str
@@ -50,12 +51,23 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> ExecutionKey:
         return ExecutionKey(self.project_id, self.trace_id)
 
+    @property
+    def root_span_id(self) -> bytes:
+        return self.root_order[-8:]
 
-class Place(msgspec.Struct, frozen=True):
+
+class Place(NamedTuple):
     """Where a page of the list ended."""
 
     started_at: datetime
     trace_id: bytes
+
+
+class StepPlace(NamedTuple):
+    """Where a page of steps ended."""
+
+    start_ns: int
+    span_id: bytes
 
 
 TOKEN_COLUMNS = ("tokens_input", "tokens_output", "tokens_cached", "tokens_reasoning", "tokens_cache_write")
@@ -114,7 +126,7 @@ async def list_executions(
     """A page of executions, newest first, in the order of the index executions_latest; it reads no other table."""
     query = select(*EXECUTION_COLUMNS).where(executions.c.project_id == project_id, *wanted)
     if after is not None:
-        query = query.where(_place() < tuple_(literal(after.started_at), literal(after.trace_id)))
+        query = query.where(_place() < tuple_(*(literal(part) for part in after)))
     query = query.order_by(executions.c.started_at.desc(), executions.c.trace_id.desc()).limit(limit)
     return [execution_row(row) for row in (await conn.execute(query)).mappings()]
 
@@ -134,10 +146,10 @@ async def load_steps(conn: AsyncConnection, key: ExecutionKey) -> tuple[list[Ste
     return await read_steps(conn, execution), await read_records(conn, key), execution
 
 
-async def read_steps(conn: AsyncConnection, execution: ExecutionRow) -> list[Step]:
-    """The steps in start order; the execution's own time range leaves the other days' partitions unread."""
-    query = (
-        select(*STEP_COLUMNS)
+def steps_of(execution: ExecutionRow, *columns: Any) -> Select[Any]:
+    """Columns of an execution's steps in start order; its own time range leaves the other days' partitions unread."""
+    return (
+        select(*columns)
         .where(
             steps.c.project_id == execution.project_id,
             steps.c.trace_id == execution.trace_id,
@@ -145,15 +157,40 @@ async def read_steps(conn: AsyncConnection, execution: ExecutionRow) -> list[Ste
         )
         .order_by(steps.c.start_ns, steps.c.span_id)
     )
+
+
+def after_step(query: Select[Any], after: StepPlace | None, limit: int | None) -> Select[Any]:
+    """A page of steps; several rows of one span id and start are never parted."""
+    if after is not None:
+        query = query.where(tuple_(steps.c.start_ns, steps.c.span_id) > tuple_(*(literal(part) for part in after)))
+    return query if limit is None else query.limit(limit)
+
+
+async def read_steps(
+    conn: AsyncConnection, execution: ExecutionRow, after: StepPlace | None = None, limit: int | None = None
+) -> list[Step]:
+    """All steps in start order, or a page of them."""
+    query = after_step(steps_of(execution, *STEP_COLUMNS), after, limit)
     return [step_of(row) for row in (await conn.execute(query)).mappings()]
 
 
-async def read_records(conn: AsyncConnection, key: ExecutionKey) -> list[Record]:
+async def read_step(conn: AsyncConnection, execution: ExecutionRow, span_id: bytes) -> list[Step]:
+    """One step; two, where a sender used its span id for two."""
+    query = steps_of(execution, *STEP_COLUMNS).where(steps.c.span_id == span_id)
+    return [step_of(row) for row in (await conn.execute(query)).mappings()]
+
+
+async def read_records(
+    conn: AsyncConnection, key: ExecutionKey, span_ids: Collection[bytes] | None = None
+) -> list[Record]:
+    """All log records of an execution, or those of some steps."""
     query = (
         select(*RECORD_COLUMNS)
         .where(records.c.project_id == key.project_id, records.c.trace_id == key.trace_id)
         .order_by(records.c.time_ns, records.c.record_id)
     )
+    if span_ids is not None:
+        query = query.where(records.c.span_id.in_(span_ids))
     return [Record(**row) for row in (await conn.execute(query)).mappings()]
 
 

@@ -1,6 +1,6 @@
 """Reads of reasoning: what was explained and what still waits, joined to one state for each step or execution."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -54,11 +54,12 @@ class States(NamedTuple):
         return reasoning_of(self.results.get(place), self.jobs.get(place), revision)
 
 
-async def load_states(conn: AsyncConnection, key: ExecutionKey) -> States:
-    """The reasoning of an execution and of all its steps."""
+async def load_states(conn: AsyncConnection, key: ExecutionKey, span_ids: Collection[bytes] | None = None) -> States:
+    """The reasoning of an execution and of all its steps, or of some."""
 
     def within(query: Select[Any], table: Any) -> Select[Any]:
-        return query.where(table.c.project_id == key.project_id, table.c.trace_id == key.trace_id)
+        query = query.where(table.c.project_id == key.project_id, table.c.trace_id == key.trace_id)
+        return query if span_ids is None else query.where(table.c.span_id.in_([EXECUTION_SPAN, *span_ids]))
 
     return await _read(conn, within)
 

@@ -8,7 +8,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import StepRow
-from collector.store.executions import ExecutionRow
+from collector.store.executions import ExecutionRow, StepPlace, after_step, steps_of
 from collector.store.schema import origins, steps
 
 
@@ -36,15 +36,9 @@ async def load_wide_step(conn: AsyncConnection, execution: ExecutionRow, span_id
     """The wide columns of one step; the earliest, where a sender used its span id twice."""
     origin = and_(origins.c.project_id == steps.c.project_id, origins.c.origin_id == steps.c.origin_id)
     query = (
-        select(*WIDE_COLUMNS)
+        steps_of(execution, *WIDE_COLUMNS)
         .select_from(steps.outerjoin(origins, origin))
-        .where(
-            steps.c.project_id == execution.project_id,
-            steps.c.trace_id == execution.trace_id,
-            steps.c.span_id == span_id,
-            steps.c.started_at.between(execution.started_at, execution.ended_at),
-        )
-        .order_by(steps.c.started_at)
+        .where(steps.c.span_id == span_id)
         .limit(1)
     )
     row = (await conn.execute(query)).one_or_none()
@@ -55,17 +49,11 @@ STEP_ROW_COLUMNS = [steps.c[name] for name in StepRow._fields]
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-async def load_rows(conn: AsyncConnection, execution: ExecutionRow) -> tuple[list[StepRow], dict[bytes, bytes]]:
-    """All columns of all steps in start order, and their origins' kept messages by id."""
-    query = (
-        select(*STEP_ROW_COLUMNS)
-        .where(
-            steps.c.project_id == execution.project_id,
-            steps.c.trace_id == execution.trace_id,
-            steps.c.started_at.between(execution.started_at, execution.ended_at),
-        )
-        .order_by(steps.c.start_ns, steps.c.span_id)
-    )
+async def load_rows(
+    conn: AsyncConnection, execution: ExecutionRow, after: StepPlace | None, limit: int
+) -> tuple[list[StepRow], dict[bytes, bytes]]:
+    """A page of steps with all columns in start order, and their origins' kept messages by id."""
+    query = after_step(steps_of(execution, *STEP_ROW_COLUMNS), after, limit)
     rows = [_step_row(row) for row in await conn.execute(query)]
     wanted = origins.c.origin_id.in_({row.origin_id for row in rows})
     kept = select(origins.c.origin_id, origins.c.wire).where(origins.c.project_id == execution.project_id, wanted)

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import pytest
+
+from api import executions
 from collector.store.database import Database
 
 from .conftest import Client, Send
@@ -131,3 +134,35 @@ def _sorted(span: dict[str, Any]) -> dict[str, Any]:
     attributes = sorted(span.get("attributes", []), key=lambda pair: pair["key"])
     status = {name: value for name, value in span["status"].items() if value}
     return {name: value for name, value in span.items() if value != []} | {"attributes": attributes, "status": status}
+
+
+async def test_a_very_large_execution_comes_in_pages_and_whole_as_otlp(client: Client, send: Send) -> None:
+    calls = [span(1, number, f"call {number}", start=START + number // 3) for number in range(2, 2502)]
+    await send(span(1, 1, "root", start=START, attributes={"session.id": "s1"}), *calls)
+    seen: list[str] = []
+    params = {"steps_limit": "1000"}
+    for _ in range(5):
+        page = (await client.get(f"{BASE}/{trace_id(1)}", params=params)).json()
+        assert (page["step_count"], page["name"], page["root_span_id"]) == (2501, "root", span_id(1))
+        seen += [step["span_id"] for step in page["steps"]]
+        if page["next_steps_cursor"] is None:
+            break
+        params["steps_cursor"] = page["next_steps_cursor"]
+    assert seen == [span_id(number) for number in range(1, 2502)]
+    whole = (await client.get(f"{BASE}/{trace_id(1)}")).json()
+    assert ([step["span_id"] for step in whole["steps"]], whole["next_steps_cursor"]) == (seen, None)
+    otlp = (await client.get(f"{BASE}/{trace_id(1)}/otlp")).json()
+    spans = [each for resource in otlp["resourceSpans"] for scope in resource["scopeSpans"] for each in scope["spans"]]
+    assert [each["spanId"] for each in spans] == seen
+    for bad in ({"steps_cursor": "x"}, {"steps_limit": "0"}, {"colour": "red"}):
+        assert (await client.get(f"{BASE}/{trace_id(1)}", params=bad)).status_code == 400
+
+
+async def test_a_step_of_a_very_large_execution_is_read_alone(
+    client: Client, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "MOST_STEPS", 2)
+    await send(*(span(1, number, attributes={"n": number}) for number in range(1, 5)))
+    found = (await client.get(f"{BASE}/{trace_id(1)}/steps/{span_id(3)}")).json()
+    assert (found["attributes"], found["parent_span_id"]) == ({"n": 3}, span_id(1))
+    assert (await client.get(f"{BASE}/{trace_id(1)}/steps/{span_id(9)}")).status_code == 404
