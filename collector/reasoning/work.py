@@ -21,6 +21,7 @@ from collector.store.database import Database
 from collector.store.executions import save_facts
 from collector.store.jobs import Failure, Taken, fail, give_back, snooze
 from collector.store.loading import Loaded, load_many
+from collector.store.rollups import Settled, record
 from collector.telemetry import Telemetry
 
 STEPS_INLINE = 200
@@ -139,11 +140,11 @@ class Work:
     async def _write_once(self, outcomes: Sequence[Outcome], only_settle: bool) -> set[ExecutionKey]:
         try:
             async with self._database.begin() as conn:
-                for outcome in outcomes:
-                    if outcome.facts is not None and outcome.loaded is not None:
-                        revision = outcome.loaded.execution.revision
-                        await save_facts(conn, outcome.taken.key, outcome.facts, revision)
+                cases = [outcome.case for outcome in outcomes if outcome.case is not None]
+                for case in cases:
+                    await save_facts(conn, case.key, case.facts, case.revision)
                 raw = (await conn.get_raw_connection()).driver_connection
+                await record(raw, [Settled(case.key, case.revision, case.steps) for case in cases])
                 await self._close_jobs(raw, outcomes, only_settle)
         except _Lost as lost:
             return lost.keys
