@@ -12,8 +12,9 @@ from api.query import DEFAULT_PROJECT, ProjectName, described, read_query
 from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
 from api.services import AnyRequest, Given, project_of
 from collector.model import Tokens
+from collector.store.figures import step_figures
 from collector.store.search import searching
-from collector.store.stats import Bucket, StatsFilter, StepStats, rolled_step_stats, step_stats, timeline
+from collector.store.stats import Bucket, StatsFilter, StepStats, step_stats, timeline
 
 USUAL_RANGE = timedelta(hours=24)
 EXACT_RANGE = timedelta(hours=25)
@@ -50,12 +51,15 @@ async def steps_page(request: AnyRequest, services: Given) -> StepStatsPage:
     """Count, errors, durations, tokens and cost by step name, the most frequent first."""
     query = read_query(request.query_params, StepStatsQuery)
     since, until = _range(query.since, query.until)
+    is_exact = until - since <= EXACT_RANGE
     async with searching(services.database) as conn:
         project = await project_of(conn, request)
         wanted = StatsFilter(project.id, since, until, query.service)
-        is_long = until - since > EXACT_RANGE
-        rows = await (rolled_step_stats if is_long else step_stats)(conn, wanted, query.kind, query.limit)
-    return StepStatsPage(since, until, not is_long, [_step_view(row) for row in rows])
+        rows = await step_stats(conn, wanted, query.kind, query.limit) if is_exact else []
+    if not is_exact:
+        async with services.database.connection() as raw:
+            rows = await step_figures(raw, wanted, query.kind, query.limit)
+    return StepStatsPage(since, until, is_exact, [_step_view(row) for row in rows])
 
 
 @get("/stats/timeline", operation_class=described(TimelineQuery))
