@@ -1,21 +1,13 @@
 """X-Ray's own attributes, for senders who want them: they win over every other dialect."""
 
-from collector.mapping.dialects.dialect import Composed, Dialect, View
-from collector.mapping.values import any_json, is_structure, json_text
+from collector.mapping.dialects.dialect import Composed, Dialect
+from collector.mapping.values import any_json
 from collector.model import KINDS
 
 
-def _metadata(view: View) -> str | None:
-    value = view.attributes["xray.execution.metadata"]
-    text = value if isinstance(value, str) else json_text(value)
-    if is_structure(text) and text[0] == "{":
-        return text
-    view.notes.warn("xray.execution.metadata is not a JSON object")
-    return None
-
-
-def _outcome(view: View) -> str | None:
-    return any_json(view.attributes["xray.execution.outcome"])
+def _json_of(key: str) -> Composed:
+    """Whatever the sender gave, as JSON: what a text of JSON holds, else the text itself."""
+    return Composed((key,), lambda view: any_json(view.attributes[key]))
 
 
 XRAY = Dialect(
@@ -27,7 +19,7 @@ XRAY = Dialect(
     input=("xray.step.input",),
     output=("xray.step.output",),
     extras=(
-        ("metadata", Composed(("xray.execution.metadata",), _metadata)),
-        ("outcome", Composed(("xray.execution.outcome",), _outcome)),
+        ("metadata", _json_of("xray.execution.metadata")),
+        ("outcome", _json_of("xray.execution.outcome")),
     ),
 )
