@@ -146,7 +146,7 @@ class StepExtra(msgspec.Struct, omit_defaults=True):
     execution_id: str | None = None
     tags: list[str] | None = None
     metadata: msgspec.Raw = msgspec.Raw()
-    """A JSON object; empty where none was given (a union of Raw and None can't be read)."""
+    """JSON, mostly an object; empty where none was given (a union of Raw and None can't be read)."""
     outcome: msgspec.Raw = msgspec.Raw()
     environment: str | None = None
     agent: str | None = None
@@ -239,7 +239,7 @@ class Facts(msgspec.Struct):
     tags: list[str]
     environment: str | None
     metadata: str | None
-    """JSON text, an object."""
+    """JSON text, mostly an object."""
     final_outcome: str | None
     """JSON text."""
     tokens: Tokens | None
