@@ -153,6 +153,16 @@ def test_migrating_beside_a_running_x_ray_changes_nothing(run: Program) -> None:
     assert "as before" in ran.out
 
 
+def test_remapping_with_the_same_mapping_changes_nothing(run: Program, trace_ids: list[str]) -> None:
+    assert trace_ids
+    for arguments in ((), ("--since", "1h")):
+        ran = run("remap", *arguments)
+        assert ran.code == 0, ran.err
+        assert ran.out.endswith("0 steps changed.\n")
+    wrong = run("remap", "--since", "yesterday")
+    assert (wrong.code, "--since='yesterday'" in wrong.err) == (2, True)
+
+
 def test_a_second_x_ray_on_the_same_folder_is_refused(server: XRay) -> None:
     ran = xray("up", XRAY_DATA_DIR=str(server.data_dir), XRAY_HTTP_PORT="0", XRAY_GRPC_PORT="0")
     assert (ran.code, "Traceback" in ran.err) == (2, False)
