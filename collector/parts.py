@@ -1,5 +1,6 @@
 """The parts of a process: each is built from the settings, started, and put on the stack that stops it."""
 
+import asyncio
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from api.hub import Hub
 from api.problems import problem_handlers
 from api.services import Services
 from collector.config import Settings
-from collector.errors import Misconfigured
+from collector.errors import Misconfigured, Unavailable
 from collector.http_server import serving
 from collector.mapping.prices import PriceTable, read_rates
 from collector.reasoning.making import make_worker
@@ -36,6 +37,7 @@ from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import Telemetry
 
 GRPC_GRACE_S = 5.0
+GAUGES_WITHIN_S = 2.0
 
 
 class Part(Protocol):
@@ -195,8 +197,11 @@ def job_gauges(process: Process, database: Database) -> Callable[[], Awaitable[N
     metrics = process.telemetry.metrics
 
     async def refresh() -> None:
-        async with database.connection() as connection:
-            counts = await count_jobs(connection)
+        try:
+            async with asyncio.timeout(GAUGES_WITHIN_S), database.connection() as connection:
+                counts = await count_jobs(connection)
+        except (Unavailable, TimeoutError):
+            return
         for status in ("pending", "processing", "failed", "cancelled"):
             metrics.reasoning_jobs.labels(status).set(getattr(counts, status))
         metrics.reasoning_oldest_pending.set(counts.oldest_pending_age_s or 0.0)
