@@ -1,5 +1,6 @@
 """Rollups: every step counts once, however often its execution settles and however often parts are folded."""
 
+import asyncio
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -213,3 +214,25 @@ async def test_the_history_is_read_by_primary_key(database: Database) -> None:
     text = "\n".join(line[0] for line in plan)
     assert "step_rollups_pkey" in text
     assert "Seq Scan on step_rollups" not in text
+
+
+async def test_the_loop_folds_by_itself_and_goes_on_after_a_fault(database: Database) -> None:
+    telemetry = Telemetry()
+    async with database.connection() as conn:
+        await conn.execute("ALTER TABLE step_rollups RENAME TO elsewhere")
+    await settle(database, Settled(KEY, 1, [a_step(1)]))
+    folding = Folding(database, telemetry, every_s=0.01)
+    await folding.start()
+    try:
+        async with asyncio.timeout(20):
+            while not telemetry.metrics.errors.labels("rollups")._value.get():
+                await asyncio.sleep(0.01)
+            async with database.connection() as conn:
+                await conn.execute("ALTER TABLE elsewhere RENAME TO step_rollups")
+            while (await sums(database))[0] != 1:
+                await asyncio.sleep(0.01)
+        assert folding.is_healthy
+    finally:
+        await folding.stop()
+        await folding.stop()
+    assert not folding.is_healthy
