@@ -51,7 +51,7 @@ class Settled(NamedTuple):
     steps: Sequence[Step]
 
 
-# Keep what executions give; an older revision never replaces a newer one.
+# Keep what executions give; an older revision never replaces a newer one, the same one only where it says otherwise.
 RECORD = """
 INSERT INTO step_rollup_parts AS p (project_id, trace_id, revision, parts)
 SELECT * FROM unnest($1::int[], $2::bytea[], $3::int[], $4::json[])
@@ -59,6 +59,7 @@ ON CONFLICT (project_id, trace_id) DO UPDATE SET
     parts = EXCLUDED.parts, revision = EXCLUDED.revision, is_pending = true, changed_at = EXCLUDED.changed_at,
     folded = CASE WHEN p.is_pending THEN p.folded ELSE p.parts END
 WHERE p.revision < EXCLUDED.revision
+    OR (p.revision = EXCLUDED.revision AND p.parts::text <> EXCLUDED.parts::text)
 """
 # Through the index step_rollup_parts_pending.
 PENDING = """

@@ -98,6 +98,18 @@ async def test_an_older_revision_does_not_replace_a_newer_one(database: Database
     assert (await sums(database))[0] == 3
 
 
+async def test_the_same_revision_read_otherwise_replaces_what_was_folded(database: Database) -> None:
+    """As when stored steps are mapped again."""
+    await settle(database, Settled(KEY, 2, [a_step(1), a_step(2)]))
+    await fold_once(database)
+    await settle(database, Settled(KEY, 2, [a_step(1, name="renamed"), a_step(2, failed=True)]))
+    await fold_once(database)
+    assert await sums(database) == (2, 1, 20, 1.0, 2)
+    async with database.connection() as conn:
+        rows = await conn.fetch("SELECT name, count, buckets FROM step_rollups ORDER BY name")
+    assert [(row["name"], row["count"], len(row["buckets"])) for row in rows] == [("renamed", 1, 1), ("search", 1, 1)]
+
+
 async def test_settling_between_the_read_and_the_mark_is_not_lost(database: Database) -> None:
     await settle(database, Settled(KEY, 1, [a_step(1)]))
     async with database.connection() as conn:
