@@ -63,14 +63,14 @@ WHERE p.revision < EXCLUDED.revision
 """
 # Through the index step_rollup_parts_pending.
 PENDING = """
-SELECT project_id, trace_id, revision, parts, folded FROM step_rollup_parts WHERE is_pending
+SELECT project_id, trace_id, parts, folded FROM step_rollup_parts WHERE is_pending
 ORDER BY project_id, trace_id LIMIT $1
 """
 # Only what is still as it was read counts as folded.
 MARK_FOLDED = """
 UPDATE step_rollup_parts p SET is_pending = false, folded = NULL
-FROM unnest($1::int[], $2::bytea[], $3::int[]) AS k (project_id, trace_id, revision)
-WHERE p.project_id = k.project_id AND p.trace_id = k.trace_id AND p.revision = k.revision AND p.is_pending
+FROM unnest($1::int[], $2::bytea[], $3::text[]) AS k (project_id, trace_id, parts)
+WHERE p.project_id = k.project_id AND p.trace_id = k.trace_id AND p.parts::text = k.parts AND p.is_pending
 RETURNING p.project_id, p.trace_id
 """
 ADD = """
@@ -112,7 +112,7 @@ async def fold(conn: asyncpg.Connection, most: int = 500) -> int:
     keys = [[row[place] for row in pending] for place in range(3)]
     marked = {(row[0], row[1]) for row in await conn.fetch(MARK_FOLDED, *keys)}
     sums: dict[tuple[int, str, str, str, int], Part] = {}
-    for project_id, trace_id, _, parts, folded in pending:
+    for project_id, trace_id, parts, folded in pending:
         if (project_id, trace_id) in marked:
             _add(sums, project_id, parts, 1)
             _add(sums, project_id, folded, -1)
