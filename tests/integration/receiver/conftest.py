@@ -24,6 +24,7 @@ from collector.receiver.tls import Certificates
 from collector.store.database import Database
 from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import ErrorLog, Telemetry
+from tests.conftest import TEMPLATE, Server
 from tests.integration.receiver.otlp import otlp_json
 
 SERVICES = {
@@ -35,6 +36,8 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
 ROUTES = ("grpc", "http", "json")
 MEBIBYTE = 1 << 20
+SHARED = pytest.mark.asyncio(loop_scope="module")
+"""For tests of `shared_receiver`."""
 
 
 class Outcome(msgspec.Struct):
@@ -73,6 +76,7 @@ class Receiver:
         self.metrics = ingest.telemetry.metrics
         self.grpc_port = 0
         self.http_port = 0
+        self._counted_before: dict[tuple[Any, ...], float] = {}
         self.client: httpx.AsyncClient
         self.channel: grpc.aio.Channel
 
@@ -119,7 +123,17 @@ class Receiver:
         return await self.rows("SELECT * FROM steps ORDER BY span_id")
 
     def counted(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+        """What a metric counted, in this test."""
+        key = (name, *sorted(labels.items()))
+        return (self.metrics.registry.get_sample_value(name, labels) or 0.0) - self._counted_before.get(key, 0.0)
+
+    async def forget(self) -> None:
+        """Empties the tables and the counts, for the next test of a module that shares a receiver."""
+        await self.rows("DELETE FROM steps")
+        await self.rows("DELETE FROM records")
+        await self.rows("DELETE FROM executions")
+        samples = (sample for family in self.metrics.registry.collect() for sample in family.samples)
+        self._counted_before = {(each.name, *sorted(each.labels.items())): each.value for each in samples}
 
 
 def grpc_outcome(error: grpc.aio.AioRpcError) -> Outcome:
@@ -197,7 +211,7 @@ async def receiving(database: Database, setup: Setup) -> AsyncIterator[Receiver]
         stack.push_async_callback(server.stop, 2.0)
         listener = bind("127.0.0.1", 0)
         receiver.grpc_port, receiver.http_port = server.port, listener.getsockname()[1]
-        tls = {"ssl_context_factory": lambda *_: certificates.http_context()} if certificates else None
+        tls = certificates.http_context() if certificates else None
         await stack.enter_async_context(serving(OtlpHttp(ingest, HttpOptions(**setup.http), Unused()), listener, tls))
         receiver.client = await stack.enter_async_context(httpx.AsyncClient(base_url=receiver.url, timeout=20))
         unlimited = [("grpc.max_send_message_length", -1)]
@@ -217,6 +231,23 @@ def setup() -> Setup:
 async def receiver(database: Database, setup: Setup) -> AsyncIterator[Receiver]:
     async with receiving(database, setup) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_receiver(server: Server) -> AsyncIterator[Receiver]:
+    """One receiver for all tests of a module."""
+    async with server.new_database(TEMPLATE) as name:
+        database = await Database.open(server.url(name), pool_size=2)
+        async with receiving(database, Setup()) as running:
+            yield running
+        await database.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared_receiver(module_receiver: Receiver) -> Receiver:
+    """The module's receiver, empty."""
+    await module_receiver.forget()
+    return module_receiver
 
 
 @pytest.fixture(params=ROUTES)

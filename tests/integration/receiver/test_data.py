@@ -9,8 +9,16 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.receiver.wire import delimited, fields
-from tests.integration.receiver.conftest import JSON, PROTOBUF, Receiver
+from tests.integration.receiver.conftest import JSON, PROTOBUF, SHARED, Receiver
 from tests.integration.receiver.otlp import START_NS, logs, otlp_json, span, traces
+
+pytestmark = SHARED
+
+
+@pytest.fixture
+def receiver(shared_receiver: Receiver) -> Receiver:
+    return shared_receiver
+
 
 BINARY = pytest.mark.parametrize("route", ["grpc", "http"])
 
@@ -242,7 +250,7 @@ async def test_D25_bad_text_in_a_resource_or_scope(receiver: Receiver, route: st
     message = traces(span("one"), resource={"host.name": "MARKED!"})
     message.resource_spans[0].scope_spans[0].scope.version = "MARKED!"
     (step,) = await stored_raw(receiver, route, message.SerializeToString().replace(MARK, BAD))
-    (origin,) = await receiver.rows("SELECT * FROM origins")
+    (origin,) = await receiver.rows("SELECT * FROM origins WHERE origin_id = $1", step["origin_id"])
     assert orjson.loads(origin["resource"])["attributes"]["host.name"] == MENDED
     assert orjson.loads(origin["scope"])["version"] == MENDED
     assert "UTF-8" in warnings(step)

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from collector.errors import Forbidden, Overloaded, Rejected, Unauthenticated, Unavailable
 from collector.model import Batch, Refusal
-from tests.integration.receiver.conftest import MEBIBYTE, SERVICES, Receiver, Setup
+from tests.integration.receiver.conftest import MEBIBYTE, SERVICES, SHARED, Receiver, Setup
 from tests.integration.receiver.h2 import Http2
 from tests.integration.receiver.otlp import logs, metrics, span, traces
 
@@ -44,11 +44,12 @@ class FailingProjects(Failing):
         raise self.error
 
 
+@SHARED
 @pytest.mark.parametrize(
     ("signal", "message"), [("traces", traces(span())), ("logs", logs({})), ("metrics", metrics())]
 )
-async def test_G1_G8_each_signal_has_its_service(receiver: Receiver, signal: str, message: Any) -> None:
-    outcome = await receiver.send("grpc", message, signal)
+async def test_G1_G8_each_signal_has_its_service(shared_receiver: Receiver, signal: str, message: Any) -> None:
+    outcome = await shared_receiver.send("grpc", message, signal)
     assert outcome.ok
     assert outcome.body == b""
 
@@ -68,8 +69,9 @@ async def test_G2_over_64_mebibytes_is_refused_for_good(receiver: Receiver) -> N
     assert (await receiver.send("grpc", traces(span()))).ok
 
 
-async def test_G2_a_bomb_is_refused_for_good(receiver: Receiver) -> None:
-    outcome = await receiver.grpc(b"\0" * (65 * MEBIBYTE), compression=grpc.Compression.Gzip)
+@SHARED
+async def test_G2_a_bomb_is_refused_for_good(shared_receiver: Receiver) -> None:
+    outcome = await shared_receiver.grpc(b"\0" * (65 * MEBIBYTE), compression=grpc.Compression.Gzip)
     assert outcome.code == CODES.RESOURCE_EXHAUSTED.value[0]
     assert outcome.retry_after_s is None
 
@@ -119,26 +121,29 @@ async def test_G7_an_exception_in_any_stage_is_unavailable(receiver: Receiver, s
     assert "secret" not in outcome.message
 
 
-async def test_G6_G7_undecodable_is_invalid_argument(receiver: Receiver) -> None:
+@SHARED
+async def test_G6_G7_undecodable_is_invalid_argument(shared_receiver: Receiver) -> None:
     for signal in SERVICES:
-        outcome = await receiver.grpc(b"\xff\xff\xff", signal)
+        outcome = await shared_receiver.grpc(b"\xff\xff\xff", signal)
         violations = BadRequest()
         assert outcome.code == CODES.INVALID_ARGUMENT.value[0]
         assert Status.FromString(outcome.body).details[0].Unpack(violations)
         assert violations.field_violations[0].description == outcome.message
 
 
-async def test_G9_partial_success(receiver: Receiver) -> None:
-    outcome = await receiver.send("grpc", traces(span("good"), span(trace_id=bytes(16)), span(span_id=bytes(8))))
+@SHARED
+async def test_G9_partial_success(shared_receiver: Receiver) -> None:
+    outcome = await shared_receiver.send("grpc", traces(span("good"), span(trace_id=bytes(16)), span(span_id=bytes(8))))
     assert outcome.ok
     assert outcome.rejected == 2
     assert outcome.message
-    assert [row["name"] for row in await receiver.steps()] == ["good"]
+    assert [row["name"] for row in await shared_receiver.steps()] == ["good"]
 
 
-async def test_G9_empty_request(receiver: Receiver) -> None:
+@SHARED
+async def test_G9_empty_request(shared_receiver: Receiver) -> None:
     for signal in SERVICES:
-        outcome = await receiver.grpc(b"", signal)
+        outcome = await shared_receiver.grpc(b"", signal)
         assert (outcome.code, outcome.body) == (0, b"")
 
 
@@ -240,7 +245,10 @@ async def test_G4_a_message_that_never_comes_holds_no_room(receiver: Receiver) -
     assert receiver.ingest.admission.used_bytes == 0
 
 
-async def test_G1_unknown_services_are_unimplemented(receiver: Receiver) -> None:
+@SHARED
+async def test_G1_unknown_services_are_unimplemented(shared_receiver: Receiver) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await receiver.channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(b"")
+        await shared_receiver.channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(
+            b""
+        )
     assert caught.value.code() == CODES.UNIMPLEMENTED

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.errors import Forbidden, Overloaded, Unauthenticated, Unavailable
 from collector.model import Batch, Refusal
-from tests.integration.receiver.conftest import JSON, MEBIBYTE, PROTOBUF, Receiver, Setup
+from tests.integration.receiver.conftest import JSON, MEBIBYTE, PROTOBUF, SHARED, Receiver, Setup
 from tests.integration.receiver.otlp import otlp_json, post_head, span, traces
 
 BOTH = pytest.mark.parametrize("headers", [PROTOBUF, JSON], ids=["protobuf", "json"])
@@ -41,42 +41,47 @@ async def forbid_key(_: Any) -> str | None:
     raise Forbidden("This key reads only.")
 
 
+@SHARED
 @pytest.mark.parametrize("signal", ["traces", "logs", "metrics"])
-async def test_H1_H3_full_success_is_empty(receiver: Receiver, signal: str) -> None:
+async def test_H1_H3_full_success_is_empty(shared_receiver: Receiver, signal: str) -> None:
     from tests.integration.receiver.otlp import logs, metrics
 
     message = {"traces": traces(span()), "logs": logs({}), "metrics": metrics()}[signal]
-    assert (await receiver.http(message.SerializeToString(), PROTOBUF, signal)).body == b""
-    assert (await receiver.http(otlp_json(message), JSON, signal)).body == b"{}"
+    assert (await shared_receiver.http(message.SerializeToString(), PROTOBUF, signal)).body == b""
+    assert (await shared_receiver.http(otlp_json(message), JSON, signal)).body == b"{}"
 
 
+@SHARED
 @BOTH
-async def test_H2_content_type_of_the_request(receiver: Receiver, headers: dict[str, str]) -> None:
+async def test_H2_content_type_of_the_request(shared_receiver: Receiver, headers: dict[str, str]) -> None:
     for body in (body_of(traces(span()), headers), b"\xff"):
-        answer = await receiver.client.post("/v1/traces", content=body, headers=headers)
+        answer = await shared_receiver.client.post("/v1/traces", content=body, headers=headers)
         assert answer.headers["content-type"] == headers["content-type"]
 
 
-async def test_H4_H5_partial_success(receiver: Receiver) -> None:
+@SHARED
+async def test_H4_H5_partial_success(shared_receiver: Receiver) -> None:
     message = traces(span("good"), span(trace_id=b"short"), span(span_id=b""), span(span_id=b"x" * 9))
-    answer = await receiver.http(message.SerializeToString(), PROTOBUF)
+    answer = await shared_receiver.http(message.SerializeToString(), PROTOBUF)
     partial = ExportTraceServiceResponse.FromString(answer.body).partial_success
     assert partial.rejected_spans == 3
     assert "trace" in partial.error_message
-    assert [row["name"] for row in await receiver.steps()] == ["good"]
+    assert [row["name"] for row in await shared_receiver.steps()] == ["good"]
 
 
-async def test_H4_json_counts_as_text(receiver: Receiver) -> None:
-    answer = await receiver.http(otlp_json(traces(span("good"), span(span_id=b"ab"))), JSON)
+@SHARED
+async def test_H4_json_counts_as_text(shared_receiver: Receiver) -> None:
+    answer = await shared_receiver.http(otlp_json(traces(span("good"), span(span_id=b"ab"))), JSON)
     partial = json.loads(answer.body)["partialSuccess"]
     assert partial["rejectedSpans"] == "1"
     assert partial["errorMessage"]
 
 
+@SHARED
 @BOTH
 @pytest.mark.parametrize("body", [b"\xff\xff", b"["])
-async def test_H7_H8_bad_data(receiver: Receiver, headers: dict[str, str], body: bytes) -> None:
-    answer = await receiver.client.post("/v1/traces", content=body, headers=headers)
+async def test_H7_H8_bad_data(shared_receiver: Receiver, headers: dict[str, str], body: bytes) -> None:
+    answer = await shared_receiver.client.post("/v1/traces", content=body, headers=headers)
     assert answer.status_code == 400
     if headers == JSON:
         status = answer.json()
@@ -91,11 +96,12 @@ async def test_H7_H8_bad_data(receiver: Receiver, headers: dict[str, str], body:
         assert violations.field_violations[0].description
 
 
+@SHARED
 @BOTH
-async def test_H7_status_bodies_of_other_refusals(receiver: Receiver, headers: dict[str, str]) -> None:
+async def test_H7_status_bodies_of_other_refusals(shared_receiver: Receiver, headers: dict[str, str]) -> None:
     for answer in (
-        await receiver.client.put("/v1/traces", content=b"x", headers=headers),
-        await receiver.client.post("/v1/traces", content=b"x", headers=headers | {"content-encoding": "br"}),
+        await shared_receiver.client.put("/v1/traces", content=b"x", headers=headers),
+        await shared_receiver.client.post("/v1/traces", content=b"x", headers=headers | {"content-encoding": "br"}),
     ):
         assert answer.status_code in (405, 415)
         assert answer.headers["content-type"] == headers["content-type"]
@@ -156,12 +162,13 @@ async def test_H9_draining_ends(receiver: Receiver) -> None:
     writer.close()
 
 
-async def test_H10_long_messages_are_shortened(receiver: Receiver) -> None:
+@SHARED
+async def test_H10_long_messages_are_shortened(shared_receiver: Receiver) -> None:
     bad = [
         {"traceId": "00" * 16, "spanId": "11" * 8, "kind": f"unknown {number} " + "x" * 200} for number in range(500)
     ]
     document = {"resourceSpans": [{"scopeSpans": [{"spans": bad}]}]}
-    outcome = await receiver.http(json.dumps(document).encode(), JSON)
+    outcome = await shared_receiver.http(json.dumps(document).encode(), JSON)
     assert outcome.rejected == 500
     assert len(outcome.body) < 8192
 
@@ -205,54 +212,59 @@ async def test_H13_empty_body_is_a_success(receiver: Receiver, content_type: str
     assert answer.content == (b"" if content_type == "application/x-protobuf" else b"{}")
 
 
-async def test_H13_H14_empty_requests_and_envelopes(receiver: Receiver) -> None:
+@SHARED
+async def test_H13_H14_empty_requests_and_envelopes(shared_receiver: Receiver) -> None:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     message = ExportTraceServiceRequest()
     message.resource_spans.add()
     message.resource_spans.add().scope_spans.add()
     for body in (b"{}", b'{"resourceSpans":[]}', b'{"resourceSpans":null}', b'{"resourceSpans":[{"scopeSpans":[{}]}]}'):
-        assert (await receiver.http(body, JSON)).body == b"{}"
-    assert (await receiver.http(message.SerializeToString(), PROTOBUF)).body == b""
-    assert (await receiver.http(gzip.compress(b""), PROTOBUF | {"content-encoding": "gzip"})).body == b""
+        assert (await shared_receiver.http(body, JSON)).body == b"{}"
+    assert (await shared_receiver.http(message.SerializeToString(), PROTOBUF)).body == b""
+    assert (await shared_receiver.http(gzip.compress(b""), PROTOBUF | {"content-encoding": "gzip"})).body == b""
 
 
+@SHARED
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "Application/JSON", "APPLICATION/JSON;x=y"]
 )
-async def test_H15_content_type_with_parameters(receiver: Receiver, content_type: str) -> None:
-    answer = await receiver.client.post(
+async def test_H15_content_type_with_parameters(shared_receiver: Receiver, content_type: str) -> None:
+    answer = await shared_receiver.client.post(
         "/v1/traces", content=otlp_json(traces(span())), headers={"content-type": content_type}
     )
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
 
 
+@SHARED
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "", None])
-async def test_H15_wrong_type(receiver: Receiver, content_type: str | None) -> None:
+async def test_H15_wrong_type(shared_receiver: Receiver, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type is not None else {}
-    answer = await receiver.client.post("/v1/traces", content=b"x", headers=headers)
+    answer = await shared_receiver.client.post("/v1/traces", content=b"x", headers=headers)
     assert answer.status_code == 415
     assert answer.json()["message"]
 
 
+@SHARED
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_H15_wrong_method(receiver: Receiver, method: str) -> None:
-    answer = await receiver.client.request(method, "/v1/traces")
+async def test_H15_wrong_method(shared_receiver: Receiver, method: str) -> None:
+    answer = await shared_receiver.client.request(method, "/v1/traces")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
 
 
-async def test_H17_expect_100_continue(receiver: Receiver) -> None:
+@SHARED
+async def test_H17_expect_100_continue(shared_receiver: Receiver) -> None:
     body = traces(span("one")).SerializeToString()
-    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.http_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", shared_receiver.http_port)
     head = post_head(len(body), "application/x-protobuf", expect="100-continue")
     writer.write(head)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
     writer.write(body)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
     writer.close()
-    assert [row["name"] for row in await receiver.steps()] == ["one"]
+    assert [row["name"] for row in await shared_receiver.steps()] == ["one"]
 
 
 @SMALL
@@ -264,16 +276,17 @@ async def test_H17_a_refused_expectation_is_answered_at_once(receiver: Receiver)
     writer.close()
 
 
+@SHARED
 @BOTH
-async def test_H17_chunked(receiver: Receiver, headers: dict[str, str]) -> None:
+async def test_H17_chunked(shared_receiver: Receiver, headers: dict[str, str]) -> None:
     body = body_of(traces(span("one")), headers)
 
     async def pieces() -> Any:
         for at in range(0, len(body), 7):
             yield body[at : at + 7]
 
-    assert (await receiver.http(pieces(), headers)).ok
-    assert [row["name"] for row in await receiver.steps()] == ["one"]
+    assert (await shared_receiver.http(pieces(), headers)).ok
+    assert [row["name"] for row in await shared_receiver.steps()] == ["one"]
 
 
 @BOTH
@@ -310,12 +323,13 @@ async def test_H17_a_body_that_never_comes_holds_no_room(receiver: Receiver) -> 
     assert receiver.ingest.admission.used_bytes == 0
 
 
-async def test_H17_a_client_that_hangs_up_disturbs_nobody(receiver: Receiver) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", receiver.http_port)
+@SHARED
+async def test_H17_a_client_that_hangs_up_disturbs_nobody(shared_receiver: Receiver) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", shared_receiver.http_port)
     writer.write(post_head(9999) + b"{")
     await writer.drain()
     writer.close()
-    assert (await receiver.send("http", traces(span()))).ok
+    assert (await shared_receiver.send("http", traces(span()))).ok
     async with asyncio.timeout(5):
-        while receiver.ingest.admission.used_bytes:
+        while shared_receiver.ingest.admission.used_bytes:
             await asyncio.sleep(0.01)

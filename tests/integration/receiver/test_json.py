@@ -8,8 +8,16 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.integration.receiver.conftest import JSON, Outcome, Receiver
+from tests.integration.receiver.conftest import JSON, SHARED, Outcome, Receiver
 from tests.integration.receiver.otlp import START_NS
+
+pytestmark = SHARED
+
+
+@pytest.fixture
+def receiver(shared_receiver: Receiver) -> Receiver:
+    return shared_receiver
+
 
 TRACE_ID, SPAN_ID = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
 

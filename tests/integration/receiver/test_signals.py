@@ -1,10 +1,19 @@
 """OTLP.md section 6: logs and metrics on the same receiver."""
 
 import orjson
+import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from tests.integration.receiver.conftest import Receiver
+from tests.integration.receiver.conftest import SHARED, Receiver
 from tests.integration.receiver.otlp import logs, metrics, pairs
+
+pytestmark = SHARED
+
+
+@pytest.fixture
+def receiver(shared_receiver: Receiver) -> Receiver:
+    return shared_receiver
+
 
 TRACE_ID, SPAN_ID = b"t" * 16, b"s" * 8
 

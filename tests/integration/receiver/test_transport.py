@@ -12,7 +12,7 @@ import zstandard
 
 from collector.config import Settings
 from collector.receiver.grpc import GrpcOptions
-from tests.integration.receiver.conftest import JSON, PROTOBUF, Receiver, Setup
+from tests.integration.receiver.conftest import JSON, PROTOBUF, SHARED, Receiver, Setup
 from tests.integration.receiver.h2 import Http2
 from tests.integration.receiver.otlp import logs, metrics, otlp_json, post_head, span, traces
 
@@ -29,30 +29,34 @@ async def stored_names(receiver: Receiver) -> list[str]:
     return [row["name"] for row in await receiver.steps()]
 
 
+@SHARED
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
-async def test_T1_grpc_plain_and_gzip(receiver: Receiver, compression: grpc.Compression) -> None:
-    outcome = await receiver.grpc(traces(span("one")).SerializeToString(), compression=compression)
+async def test_T1_grpc_plain_and_gzip(shared_receiver: Receiver, compression: grpc.Compression) -> None:
+    outcome = await shared_receiver.grpc(traces(span("one")).SerializeToString(), compression=compression)
     assert outcome.ok
-    assert await stored_names(receiver) == ["one"]
+    assert await stored_names(shared_receiver) == ["one"]
 
 
+@SHARED
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("headers", [PROTOBUF, JSON])
-async def test_T1_T12_http_content_encodings(receiver: Receiver, coding: str, headers: dict[str, str]) -> None:
+async def test_T1_T12_http_content_encodings(shared_receiver: Receiver, coding: str, headers: dict[str, str]) -> None:
     message = traces(span("one"))
     body = otlp_json(message) if headers is JSON else message.SerializeToString()
-    outcome = await receiver.http(CODINGS[coding](body), headers | {"content-encoding": coding})
+    outcome = await shared_receiver.http(CODINGS[coding](body), headers | {"content-encoding": coding})
     assert outcome.ok
-    assert await stored_names(receiver) == ["one"]
+    assert await stored_names(shared_receiver) == ["one"]
 
 
-async def test_T1_gzip_of_several_members(receiver: Receiver) -> None:
+@SHARED
+async def test_T1_gzip_of_several_members(shared_receiver: Receiver) -> None:
     body = traces(span("one"), span("two")).SerializeToString()
     joined = gzip.compress(body[:20]) + gzip.compress(body[20:])
-    assert (await receiver.http(joined, PROTOBUF | {"content-encoding": "gzip"})).ok
-    assert await stored_names(receiver) == ["one", "two"]
+    assert (await shared_receiver.http(joined, PROTOBUF | {"content-encoding": "gzip"})).ok
+    assert await stored_names(shared_receiver) == ["one", "two"]
 
 
+@SHARED
 @pytest.mark.parametrize(
     ("coding", "body"),
     [
@@ -63,8 +67,8 @@ async def test_T1_gzip_of_several_members(receiver: Receiver) -> None:
         ("zstd", zstandard.compress(b"x" * 1000)[:-3]),
     ],
 )
-async def test_T1_broken_compression_is_bad_data(receiver: Receiver, coding: str, body: bytes) -> None:
-    outcome = await receiver.http(body, PROTOBUF | {"content-encoding": coding})
+async def test_T1_broken_compression_is_bad_data(shared_receiver: Receiver, coding: str, body: bytes) -> None:
+    outcome = await shared_receiver.http(body, PROTOBUF | {"content-encoding": coding})
     assert outcome.http_status == 400
     assert coding in outcome.message
 
@@ -74,44 +78,53 @@ def test_T2_default_ports() -> None:
     assert GrpcOptions().port == 4317
 
 
+@SHARED
 @pytest.mark.parametrize(
     ("signal", "message"), [("traces", traces(span())), ("logs", logs({})), ("metrics", metrics())]
 )
-async def test_T3_paths_of_the_signals(receiver: Receiver, route: str, signal: str, message: Any) -> None:
-    assert (await receiver.send(route, message, signal)).ok
-    assert receiver.counted("xray_exports_total", door=route.replace("json", "http"), signal=signal, answer="ok") == 1
+async def test_T3_paths_of_the_signals(shared_receiver: Receiver, route: str, signal: str, message: Any) -> None:
+    assert (await shared_receiver.send(route, message, signal)).ok
+    assert (
+        shared_receiver.counted("xray_exports_total", door=route.replace("json", "http"), signal=signal, answer="ok")
+        == 1
+    )
 
 
-async def test_T5_root_path_is_traces(receiver: Receiver) -> None:
-    assert (await receiver.http(traces(span("one")).SerializeToString(), PROTOBUF, path="/")).ok
-    assert await stored_names(receiver) == ["one"]
+@SHARED
+async def test_T5_root_path_is_traces(shared_receiver: Receiver) -> None:
+    assert (await shared_receiver.http(traces(span("one")).SerializeToString(), PROTOBUF, path="/")).ok
+    assert await stored_names(shared_receiver) == ["one"]
 
 
+@SHARED
 @pytest.mark.parametrize("path", ["/v1/traces/", "/mycollector/v1/traces", "/a/b/c/v1/traces/"])
 @pytest.mark.parametrize("headers", [PROTOBUF, JSON])
-async def test_T6_slash_behind_and_prefix(receiver: Receiver, path: str, headers: dict[str, str]) -> None:
+async def test_T6_slash_behind_and_prefix(shared_receiver: Receiver, path: str, headers: dict[str, str]) -> None:
     message = traces(span("one"))
     body = otlp_json(message) if headers is JSON else message.SerializeToString()
-    assert (await receiver.http(body, headers, path=path)).ok
-    assert await stored_names(receiver) == ["one"]
+    assert (await shared_receiver.http(body, headers, path=path)).ok
+    assert await stored_names(shared_receiver) == ["one"]
 
 
+@SHARED
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/"), ("GET", "/a/v1/traces"), ("POST", "/v1/nothing"), ("POST", "/x")]
 )
-async def test_T6_other_paths_belong_to_the_app_behind(receiver: Receiver, method: str, path: str) -> None:
-    answer = await receiver.client.request(method, path)
+async def test_T6_other_paths_belong_to_the_app_behind(shared_receiver: Receiver, method: str, path: str) -> None:
+    answer = await shared_receiver.client.request(method, path)
     assert answer.text == "not OTLP"
 
 
-async def test_T7_protobuf_and_json_on_one_connection(receiver: Receiver) -> None:
+@SHARED
+async def test_T7_protobuf_and_json_on_one_connection(shared_receiver: Receiver) -> None:
     for headers, body in ((PROTOBUF, traces(span("one")).SerializeToString()), (JSON, otlp_json(traces(span("two"))))):
-        assert (await receiver.http(body, headers)).ok
-    assert await stored_names(receiver) == ["one", "two"]
+        assert (await shared_receiver.http(body, headers)).ok
+    assert await stored_names(shared_receiver) == ["one", "two"]
 
 
-async def test_T9_keep_alive(receiver: Receiver) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.http_port)
+@SHARED
+async def test_T9_keep_alive(shared_receiver: Receiver) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", shared_receiver.http_port)
     for _ in range(3):
         body = traces(span()).SerializeToString()
         head = post_head(len(body), "application/x-protobuf")
@@ -120,13 +133,14 @@ async def test_T9_keep_alive(receiver: Receiver) -> None:
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" not in answer.lower()
     writer.close()
-    assert len(await receiver.steps()) == 3
+    assert len(await shared_receiver.steps()) == 3
 
 
-async def test_T10_many_requests_in_flight(receiver: Receiver, route: str) -> None:
-    outcomes = await asyncio.gather(*(receiver.send(route, traces(span(), span())) for _ in range(40)))
+@SHARED
+async def test_T10_many_requests_in_flight(shared_receiver: Receiver, route: str) -> None:
+    outcomes = await asyncio.gather(*(shared_receiver.send(route, traces(span(), span())) for _ in range(40)))
     assert all(outcome.ok for outcome in outcomes)
-    assert len(await receiver.steps()) == 80
+    assert len(await shared_receiver.steps()) == 80
 
 
 def test_T11_loopback_by_default() -> None:
@@ -134,17 +148,19 @@ def test_T11_loopback_by_default() -> None:
     assert GrpcOptions().host == "127.0.0.1"
 
 
+@SHARED
 @pytest.mark.parametrize("coding", ["br", "snappy", "lz4", "gzip, gzip", "nonsense"])
-async def test_T13_unknown_content_encoding(receiver: Receiver, coding: str) -> None:
-    outcome = await receiver.http(traces(span()).SerializeToString(), PROTOBUF | {"content-encoding": coding})
+async def test_T13_unknown_content_encoding(shared_receiver: Receiver, coding: str) -> None:
+    outcome = await shared_receiver.http(traces(span()).SerializeToString(), PROTOBUF | {"content-encoding": coding})
     assert outcome.http_status == 415
     assert "gzip" in outcome.message
-    assert await receiver.steps() == []
+    assert await shared_receiver.steps() == []
 
 
-async def test_T14_pings_are_welcome(receiver: Receiver) -> None:
+@SHARED
+async def test_T14_pings_are_welcome(shared_receiver: Receiver) -> None:
     """Fifty PINGs at once, without a call, are all answered: no GOAWAY."""
-    async with Http2.connect(receiver.grpc_port) as connection:
+    async with Http2.connect(shared_receiver.grpc_port) as connection:
         for _ in range(50):
             connection.ping()
         answered = 0
@@ -172,9 +188,10 @@ async def test_T14_a_busy_port_is_named(receiver: Receiver) -> None:
         await start_grpc(receiver.ingest, GrpcOptions(port=receiver.grpc_port))
 
 
+@SHARED
 @pytest.mark.parametrize("signal", ["traces", "logs", "metrics"])
-async def test_T3_http2_is_not_spoken_in_clear_on_the_http_port(receiver: Receiver, signal: str) -> None:
-    answer = await receiver.client.post(
+async def test_T3_http2_is_not_spoken_in_clear_on_the_http_port(shared_receiver: Receiver, signal: str) -> None:
+    answer = await shared_receiver.client.post(
         f"/v1/{signal}", content=b"", headers={"upgrade": "h2c", "connection": "upgrade"}
     )
     assert isinstance(answer, httpx.Response)
