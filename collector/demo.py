@@ -5,6 +5,7 @@ the demo needs no key. Every fourth run fails in a step in the middle.
 """
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, Status, StatusCode, Tracer, format_trace_id
 
-from collector.commands.client import Client, usual_url
+from collector.commands.client import Client, usual_url_of
 from collector.commands.executions import print_execution
+from collector.config import load
 from collector.errors import Misconfigured, XRayError
 
 MODEL = "gpt-5-mini"
@@ -182,7 +184,7 @@ def as_json(movies: list[Movie]) -> str:
 
 def demo(runs: int, endpoint: str | None, protocol: str | None, url: str | None) -> None:
     """Run the pipeline, say where its executions are, and show one with its reasoning."""
-    endpoint = endpoint or usual_url()
+    endpoint = endpoint or usual_url_of(load({}, os.environ))
     client = Client(url or rest_url(endpoint))
     _check_reachable(endpoint)
     trace_ids = send(runs, make_exporter(endpoint, protocol))

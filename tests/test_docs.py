@@ -10,6 +10,7 @@ from api.app import create_routers
 from api.hub import Hub
 from api.services import Services
 from collector.cli import program
+from collector.commands.settings import HELP
 from collector.config import Settings, variable
 from collector.store.database import Database
 from collector.store.schema import metadata
@@ -20,6 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
 SQL = re.compile(r"```sql\n(.*?)```", re.DOTALL)
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", README, re.MULTILINE))
+TOLD = dict(re.findall(r"^\| `([A-Z_]+)` \| .*? \| (.*) \|$", README, re.MULTILINE))
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> str:
@@ -38,6 +40,11 @@ def test_every_setting_is_in_the_readme_with_its_default_and_no_other() -> None:
     fields = {variable(field.name): field for field in msgspec.structs.fields(Settings)}
     assert set(ROWS) == set(fields)
     assert {name: default_of(field) for name, field in fields.items()} == ROWS
+
+
+def test_the_readme_says_of_settings_what_the_options_help_says() -> None:
+    helps = {variable(name): text for group in HELP.values() for name, text in group.items()}
+    assert helps == TOLD
 
 
 def test_every_command_is_in_the_readme() -> None:

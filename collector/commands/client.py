@@ -2,10 +2,12 @@
 
 import json
 import os
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from collector.config import LOOPBACK, Settings, load
@@ -19,7 +21,9 @@ class Client:
     """A running X-Ray."""
 
     def __init__(self, url: str | None) -> None:
-        self.url = (url or usual_url()).rstrip("/")
+        settings = load({}, os.environ)
+        self.url = (url or usual_url_of(settings)).rstrip("/")
+        self._certificate = settings.tls_cert
         if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
             raise Misconfigured(f"--url={self.url!r} is no URL of an X-Ray: write it like http://127.0.0.1:4318.")
 
@@ -43,19 +47,25 @@ class Client:
             ) from error
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        """A proxy is for other machines."""
-        is_here = urllib.parse.urlsplit(self.url).hostname in LOOPBACK
-        return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_here else []))
+        return opener(self.url, self._certificate)
 
 
-def usual_url() -> str:
-    """Where the settings of the environment put X-Ray."""
-    return usual_url_of(load({}, os.environ))
+def opener(url: str, certificate: Path | None) -> urllib.request.OpenerDirector:
+    """Speaks to this machine without a proxy, and trusts X-Ray's own certificate besides the usual ones."""
+    handlers: list[urllib.request.BaseHandler] = []
+    if urllib.parse.urlsplit(url).hostname in LOOPBACK:
+        handlers.append(urllib.request.ProxyHandler({}))
+    if certificate is not None and url.startswith("https:"):
+        context = ssl.create_default_context()
+        context.load_verify_locations(certificate)
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
 
 
 def usual_url_of(settings: Settings) -> str:
+    """Where the settings put X-Ray."""
     host = EVERYWHERE.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
-    return f"http://{host}:{settings.http_port}"
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.http_port}"
 
 
 def quoted(path_part: str) -> str:

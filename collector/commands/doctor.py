@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from collector.commands.client import usual_url_of
+from collector.commands.client import opener, usual_url_of
 from collector.commands.database import running_url
 from collector.commands.tables import print_json, screen
 from collector.config import Settings, load
@@ -165,8 +165,9 @@ def _taken(host: str, port: int) -> str | None:
 
 def _readiness(settings: Settings) -> dict[str, str] | None:
     """What the X-Ray at the HTTP port says of its parts; None where there is none."""
+    url = usual_url_of(settings)
     try:
-        with urllib.request.urlopen(f"{usual_url_of(settings)}/readyz", timeout=LIMIT_S) as answer:  # noqa: S310
+        with opener(url, settings.tls_cert).open(f"{url}/readyz", timeout=LIMIT_S) as answer:
             found = json.load(answer)
     except urllib.error.HTTPError as error:
         found = _json(error)

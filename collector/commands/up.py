@@ -38,7 +38,8 @@ def announce(settings: Settings, address: "Address") -> None:
 
 
 def greeting(settings: Settings, address: "Address") -> list[str]:
-    web = f"http://{_quoted(address.host)}:{address.http_port}"
+    scheme = "https" if settings.tls_cert else "http"
+    web = f"{scheme}://{_quoted(address.host)}:{address.http_port}"
     receives = "receive" in address.roles
     rows = [
         ("OTLP gRPC", f"{_quoted(address.host)}:{address.grpc_port}", receives),
@@ -53,7 +54,7 @@ def greeting(settings: Settings, address: "Address") -> list[str]:
         *(f"  {name:<10} {text}" for name, text, shown in rows if shown),
     ]
     if receives:
-        grpc = f"http://{_quoted(address.host)}:{address.grpc_port}"
+        grpc = f"{scheme}://{_quoted(address.host)}:{address.grpc_port}"
         lines += [
             f"Point an app at it: OTEL_EXPORTER_OTLP_ENDPOINT={grpc} (gRPC)",
             f"                 or OTEL_EXPORTER_OTLP_ENDPOINT={web} (http/protobuf)",
