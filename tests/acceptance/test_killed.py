@@ -2,6 +2,7 @@
 
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,24 @@ def kill_under_load(xray: XRay, after_s: float, number: signal.Signals = signal.
 
 
 def assert_all_there(xray: XRay, acknowledged: list[str]) -> None:
-    for trace_id in acknowledged:
-        execution = xray.get(f"/executions/{trace_id}")
-        assert execution["step_count"] == SPANS, trace_id
-        assert len({step["span_id"] for step in execution["steps"]}) == len(execution["steps"]) == SPANS
+    """Every acknowledged execution is whole: all by the list, some looked at step by step."""
+    stored = dict(stored_steps(xray))
+    missing = {trace_id: stored.get(trace_id) for trace_id in acknowledged if stored.get(trace_id) != SPANS}
+    assert not missing
+    for trace_id in random.Random(1).sample(acknowledged, min(20, len(acknowledged))):
+        steps = xray.get(f"/executions/{trace_id}")["steps"]
+        assert len({step["span_id"] for step in steps}) == len(steps) == SPANS
+
+
+def stored_steps(xray: XRay) -> Iterator[tuple[str, int]]:
+    """Trace id and number of steps of every execution, page by page."""
+    cursor: dict[str, str] = {}
+    while True:
+        page = xray.get("/executions", limit=500, **cursor)
+        yield from ((item["trace_id"], item["step_count"]) for item in page["items"])
+        if page["next_cursor"] is None:
+            return
+        cursor = {"cursor": page["next_cursor"]}
 
 
 def rounds_of_kills(data_dir: Path, rounds: int, number: signal.Signals) -> None:
@@ -77,7 +92,7 @@ def test_reasoning_goes_on_after_a_kill_and_ends_once(tmp_path: Path) -> None:
         60,
     )
     assert stats["failed"] == 0
-    for trace_id in acknowledged:
+    for trace_id in random.Random(1).sample(acknowledged, min(50, len(acknowledged))):
         execution = xray.get(f"/executions/{trace_id}")
         assert execution["reasoning"]["status"] == "completed"
         assert not execution["reasoning"]["stale"]
