@@ -8,7 +8,7 @@ import orjson
 from collector.mapping.dialects.dialect import Composed, Source, TokenKeys, View
 from collector.mapping.dialects.plan import NAMES, Plan
 from collector.mapping.token_counts import whole_input
-from collector.mapping.values import BAD_JSON, CHECKED, MAX_COUNT, MAX_LABEL, count, json_text, label, number
+from collector.mapping.values import MAX_COUNT, MAX_LABEL, count, json_text, label, number
 from collector.model import Tokens
 
 NO_TOKENS = Tokens()
@@ -33,8 +33,8 @@ def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, s
         elif value:
             if value[0] in "{[":
                 try:
-                    CHECKED(value)
-                except BAD_JSON:
+                    orjson.loads(value)
+                except ValueError:
                     view.notes.warn(f"{source} begins as JSON does and is none: it is shown as text")
                 else:
                     return value, source

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
@@ -15,10 +14,8 @@ MAX_COUNT = 2**53
 MAX_LABEL = 500
 """Characters of a text that goes into an index: 4 bytes each stay below what a B-tree page takes."""
 
+TOO_DEEP_TEXT = "(nested too deeply to be shown here: see the attributes)"
 REPLACED = "\ufffd"
-CHECKED = msgspec.json.Decoder(msgspec.Raw).decode
-"""Reads a JSON text without making anything of it."""
-BAD_JSON = (msgspec.DecodeError, RecursionError)
 NUL_NOTE = "NUL characters were replaced by U+FFFD"
 DEPTH_NOTE = f"values nested deeper than {MAX_DEPTH} levels were cut"
 DUPLICATE_NOTE = "several attributes had the same key: the last one counts"
@@ -107,7 +104,10 @@ def _nested(value: Any, held: str, notes: Notes, depth: int) -> Any:
 
 
 def json_text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # it was itself read from a JSON text that is deeper than can be written
+        return orjson.dumps(TOO_DEEP_TEXT).decode()
 
 
 def parse_json(text: str) -> Any:
@@ -123,8 +123,8 @@ def is_structure(text: str) -> bool:
     if text[:1] not in ("{", "["):
         return False
     try:
-        CHECKED(text)
-    except BAD_JSON:
+        orjson.loads(text)
+    except ValueError:
         return False
     return True
 
@@ -139,8 +139,8 @@ def any_json(value: Any) -> str | None:
     if not isinstance(value, str):
         return None if value is None else json_text(value)
     try:
-        CHECKED(value)
-    except BAD_JSON:
+        orjson.loads(value)
+    except ValueError:
         return json_text(value)
     return value
 
@@ -175,10 +175,7 @@ def clean_json(text: str) -> str:
     cleaned = without_nul(value)
     if cleaned == value:
         return text
-    try:
-        return json_text(cleaned)
-    except TypeError:  # deeper than can be written: the text itself, as a string
-        return json_text(text)
+    return json_text(cleaned)
 
 
 def label(value: Any, key: str, notes: Notes) -> str | None:
