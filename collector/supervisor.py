@@ -32,7 +32,7 @@ def decode(told: bytes) -> Settings:
 def _path(wanted: type, value: Any) -> Any:
     if wanted is Path:
         return Path(value)
-    raise NotImplementedError(wanted)
+    raise TypeError(wanted)
 
 
 class Supervisor:
