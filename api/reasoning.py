@@ -121,13 +121,14 @@ async def ask_again(
 
 
 @post("/reasoning/process", operation_class=described(ProjectQuery), status_code=202)
-async def process(request: AnyRequest, services: Given, data: JSONBody[Process]) -> Enqueued:
+async def process(request: AnyRequest, services: Given, data: JSONBody[Process | None] = None) -> Enqueued:
     """Explain one execution again, or everything whose jobs have failed (at a bounded rate)."""
-    if (data.execution_id is None) == (data.status is None):
+    wanted = data or Process()
+    if (wanted.execution_id is None) == (wanted.status is None):
         raise Rejected('Say what to process: either {"execution_id": "…"} or {"status": "failed"}.')
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
-        row = None if data.execution_id is None else await execution_of(conn, project, data.execution_id)
+        row = None if wanted.execution_id is None else await execution_of(conn, project, wanted.execution_id)
     if row is not None:
         return Enqueued(await _ask(services, row.key, asking.Wish(EXPLAINED_KINDS)))
     async with services.database.connection() as raw, raw.transaction():
