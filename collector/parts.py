@@ -162,6 +162,7 @@ async def start_grpc_door(process: Process, ingest: Ingest) -> int:
         port=settings.grpc_port,
         max_message_bytes=settings.max_message_bytes,
         share_port=settings.workers > 1,
+        is_serving=lambda: all(is_alive() for is_alive in process.health.values()),
         credentials=process.certificates.grpc_credentials() if process.certificates else None,
     )
     server = await start_grpc(ingest, options)

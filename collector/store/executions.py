@@ -53,7 +53,7 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def root_span_id(self) -> bytes:
-        return self.root_order[-8:]
+        return self.root_order[9:17]
 
 
 class Place(NamedTuple):
@@ -199,14 +199,20 @@ async def save_facts(conn: AsyncConnection, key: ExecutionKey, facts: Facts, rev
 
     What came since then keeps the execution open until the next time.
     """
+    values = facts_values(facts)
+    values["settled"] = or_(executions.c.settled, executions.c.revision == revision)
+    await conn.execute(update(executions).where(is_execution(key)).values(**values))
+
+
+def facts_values(facts: Facts) -> dict[str, Any]:
+    """What settling writes, by column, in one order."""
     tokens = facts.tokens or Tokens()
     values: dict[str, Any] = {name: getattr(facts, name) for name in SAVED_FIELDS}
     values |= {name: (values[name] or "")[:INDEXED_TEXT] or None for name in INDEXED_FIELDS}
     values |= {name: getattr(tokens, name.removeprefix("tokens_")) for name in TOKEN_COLUMNS}
     values["warnings"] = msgspec.json.encode(facts.warnings).decode() if facts.warnings else None
     values["root_status"] = facts.status
-    values["settled"] = or_(executions.c.settled, executions.c.revision == revision)
-    await conn.execute(update(executions).where(is_execution(key)).values(**values))
+    return values
 
 
 def execution_row(row: RowMapping) -> ExecutionRow:

@@ -27,6 +27,8 @@ INFINITY = (1 << 63) - 1
 
 NO_STEP = b"\xff"
 """Sorts behind every root order: an execution's merge that only brings records."""
+IS_REMOTE = 1 << 9
+REMOTE_KINDS = (2, 5)  # SERVER, CONSUMER
 
 _execution = itemgetter(0, 1)
 _key = itemgetter(0, 1, 2, 3)
@@ -144,11 +146,18 @@ def _add_steps(
 def _name_by_root(merge: Merge, root: StepRow) -> None:
     """The parentless step names the execution, else the earliest; ties go to the lesser span id."""
     parentless = b"\0" if root.parent_span_id is None else b"\1"
-    root_order = parentless + root.start_ns.to_bytes(8, "big") + root.span_id
+    remote = b"\1" if is_remote(root) else b"\0"
+    root_order = parentless + root.start_ns.to_bytes(8, "big") + root.span_id + remote
     if root_order < merge.root_order:
         merge.root_order, merge.root_status = root_order, root.status
         merge.name, merge.kind = root.name, root.kind
         merge.service = root.service[:INDEXED_TEXT] if root.service else root.service
+
+
+def is_remote(row: StepRow) -> bool:
+    """True where the parent is in another process (OTLP SpanFlags bit 9, or a SERVER or CONSUMER span): it may never
+    be sent here, and all that this process did is done when the span has ended."""
+    return bool((row.flags or 0) & IS_REMOTE) or row.span_kind in REMOTE_KINDS
 
 
 def _name_execution(merge: Merge, extra: str) -> None:

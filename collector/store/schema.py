@@ -79,7 +79,7 @@ origins = Table(
 
 STATUS_RULE = (
     "CASE WHEN root_status = 'error' THEN 'error' "
-    "WHEN get_byte(root_order, 0) = 0 OR settled THEN 'ok' ELSE 'running' END"
+    "WHEN get_byte(root_order, 0) = 0 OR substr(root_order, 18) = '\\x01' OR settled THEN 'ok' ELSE 'running' END"
 )
 
 executions = Table(
@@ -87,6 +87,7 @@ executions = Table(
     metadata,
     *_key(),
     # Which step names the execution: 1 byte (0: no parent), 8 bytes start_ns, 8 bytes span id. The least wins.
+    # One more byte: 1 where its parent is in another process, so that nobody waits for it.
     Column("root_order", LargeBinary, nullable=False),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),

@@ -48,7 +48,8 @@ TABLES = (
         settled boolean NOT NULL DEFAULT false,
         status text NOT NULL GENERATED ALWAYS AS (
             CASE WHEN root_status = 'error' THEN 'error'
-                 WHEN get_byte(root_order, 0) = 0 OR settled THEN 'ok' ELSE 'running' END
+                 WHEN get_byte(root_order, 0) = 0 OR substr(root_order, 18) = '\\x01'::bytea OR settled THEN 'ok'
+                 ELSE 'running' END
         ) STORED,
         started_at timestamptz NOT NULL,
         ended_at timestamptz NOT NULL,
