@@ -35,7 +35,7 @@ class Keeper:
 
     def __init__(self, database: Database, lease: Lease, telemetry: Telemetry) -> None:
         self._database = database
-        self._lease = lease
+        self.lease = lease
         self._telemetry = telemetry
         self._held: set[Held] = set()
         self._slots: set[UUID] = set()
@@ -72,7 +72,7 @@ class Keeper:
     async def run(self) -> None:
         """Beat for ever."""
         while True:
-            await asyncio.sleep(self._lease.duration.total_seconds() / BEATS_A_LEASE)
+            await asyncio.sleep(self.lease.duration.total_seconds() / BEATS_A_LEASE)
             if not self._held and not self._slots:
                 continue
             try:
@@ -83,11 +83,11 @@ class Keeper:
 
     async def _beat(self) -> None:
         asked_at, held = time.monotonic(), list(self._held)
-        async with asyncio.timeout(self._lease.duration.total_seconds() / BEATS_A_LEASE):
+        async with asyncio.timeout(self.lease.duration.total_seconds() / BEATS_A_LEASE):
             async with self._database.connection() as conn:
-                ours, cancelled = await beat(conn, [one.taken for one in held], self._lease)
+                ours, cancelled = await beat(conn, [one.taken for one in held], self.lease)
                 if self._slots:
-                    await renew(conn, list(self._slots), self._lease)
+                    await renew(conn, list(self._slots), self.lease)
                 for one in held:
                     if cancelled.get(one.taken.key):
                         await stop_cancelled(conn, one.taken)
@@ -110,7 +110,7 @@ class Keeper:
 
     def _end_silent(self) -> None:
         """What could not be beaten for nearly a whole lease stops before somebody else can take it."""
-        limit = time.monotonic() - self._lease.duration.total_seconds() * (1 - 0.5 / BEATS_A_LEASE)
+        limit = time.monotonic() - self.lease.duration.total_seconds() * (1 - 0.5 / BEATS_A_LEASE)
         for one in list(self._held):
             if one.beaten_at < limit:
                 self._lose(one)

@@ -10,9 +10,10 @@ from collector.errors import Unavailable
 from collector.model import ExecutionKey
 from collector.reasoning.keeper import Keeper
 from collector.reasoning.provider import Provider
+from collector.reasoning.settlement import Settlement
 from collector.reasoning.work import Work
 from collector.store.database import Database
-from collector.store.jobs import Lease, Taken, take
+from collector.store.jobs import Taken, take
 
 BUSY_REST = 1.5
 """Rest after each batch while ingest is busy, as a multiple of the time that the batch took."""
@@ -21,13 +22,13 @@ BUSY_REST = 1.5
 class Lanes:
     """Each lane takes some of the executions it is shown, and says whether there was anything to do."""
 
-    def __init__(self, database: Database, work: Work, lease: Lease, keeper: Keeper) -> None:
+    def __init__(self, database: Database, work: Work, settlement: Settlement, keeper: Keeper) -> None:
         self.provider: Provider | None = None
         self.busy: Callable[[], bool] = lambda: False
         self.on_commit: list[Callable[[list[ExecutionKey]], None]] = []
         self._database = database
         self._work = work
-        self._lease = lease
+        self._settlement = settlement
         self._keeper = keeper
 
     async def explain_batch(self, keys: Sequence[ExecutionKey]) -> bool:
@@ -61,13 +62,13 @@ class Lanes:
         return True
 
     def _place(self) -> AbstractAsyncContextManager[UUID | None]:
-        return self.provider.place(self._lease) if self.provider else nullcontext(uuid4())
+        return self.provider.place(self._keeper.lease) if self.provider else nullcontext(uuid4())
 
     async def _take(self, keys: Sequence[ExecutionKey]) -> list[Taken]:
         if not keys:
             return []
         async with self._database.connection() as conn, conn.transaction():
-            return await take(conn, {key: uuid4() for key in keys}, self._lease)
+            return await take(conn, {key: uuid4() for key in keys}, self._keeper.lease)
 
     async def _hold(self, takings: list[Taken], *, only_settle: bool) -> None:
         """Work under the lease; what is interrupted goes back at once, and costs no attempt."""
@@ -75,7 +76,7 @@ class Lanes:
             try:
                 await self._do(takings, only_settle)
             except (asyncio.CancelledError, Unavailable):
-                await asyncio.shield(self._work.return_jobs(takings))
+                await asyncio.shield(self._settlement.return_jobs(takings))
                 raise
 
     async def _do(self, takings: list[Taken], only_settle: bool) -> None:
@@ -83,7 +84,7 @@ class Lanes:
         if not only_settle:
             for outcome in outcomes:
                 await self._work.explain(outcome)
-        await self._work.write(outcomes, only_settle=only_settle)
+        await self._settlement.write(outcomes, only_settle=only_settle)
         for tell in self.on_commit:
             tell([taken.key for taken in takings])
 

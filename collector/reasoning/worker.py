@@ -19,6 +19,7 @@ from collector.reasoning.lanes import Lanes
 from collector.reasoning.policy import delays
 from collector.reasoning.provider import Provider
 from collector.reasoning.reasoner import Engine
+from collector.reasoning.settlement import Settlement
 from collector.reasoning.work import Work
 from collector.store.completion import Quiet
 from collector.store.database import Database
@@ -82,9 +83,10 @@ class Worker:
         quiet = Quiet(timedelta(milliseconds=options.settle_ms), timedelta(milliseconds=options.settle_limit_ms))
         duration = timedelta(milliseconds=options.lease_ms)
         self.lease = Lease(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", duration)
-        self._work = Work(database, engine, quiet, options.max_attempts, self._telemetry)
+        self._work = Work(database, engine, self._telemetry)
+        self._settlement = Settlement(database, engine, quiet, options.max_attempts, self._telemetry)
         self._keeper = Keeper(database, self.lease, self._telemetry)
-        self._lanes = Lanes(database, self._work, self.lease, self._keeper)
+        self._lanes = Lanes(database, self._work, self._settlement, self._keeper)
         self._wakes: list[asyncio.Event] = []
         self._loops: list[asyncio.Task[None]] = []
         self._helpers: list[asyncio.Task[None]] = []

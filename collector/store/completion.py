@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from collector.model import EXECUTION_SPAN
-from collector.store.jobs import STOP, Places, Taken, add_places, places_of, run_many
+from collector.store.jobs import PLAN_ONCE, STOP, Places, Taken, add_places, places_of, run_many
 
 # The jobs that are ours and done. A gate goes only where nothing came since it was taken and no step waits for it.
 _DONE = """
@@ -91,6 +91,7 @@ async def complete(conn: asyncpg.Connection, done: Sequence[Finished], quiet: Qu
     A gate that heard of more since it was taken keeps its result and waits again. What was asked to be cancelled is
     cancelled and keeps no result. A taking that is missing in the answer has lost its lease: nothing was written.
     """
+    await conn.execute(PLAN_ONCE)
     ordered = sorted(done, key=lambda finished: finished.taken.key)
     ours = places_of(await run_many(conn, COMPLETE, [_result_arguments(one) for one in ordered if one.results]))
     add_places(ours, await run_many(conn, DISCARD, [_drop_arguments(one) for one in ordered if one.dropped]))

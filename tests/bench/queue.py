@@ -1,0 +1,156 @@
+"""The job queue beside pgqueuer with work that does nothing, in turns; and the rules over executions of ten steps."""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import asyncpg
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from pgqueuer import PgQueuer, Queries
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+
+from collector.mapping.steps import map_traces
+from collector.model import ExecutionKey
+from collector.reasoning.policy import EXPLAINED_KINDS
+from collector.reasoning.reasoner import Engine
+from collector.reasoning.rules import Rules
+from collector.reasoning.work import Outcome
+from collector.reasoning.worker import Worker, WorkerOptions
+from collector.store.database import Database
+from collector.store.embedded import EmbeddedPostgres
+from collector.store.jobs import Taken
+from collector.store.migrate import migrate
+from collector.store.writer import Writer, WriterOptions
+from collector.telemetry import Telemetry
+from tests.bench import load
+
+BATCH = 100
+FILL = """
+INSERT INTO reasoning_jobs (project_id, trace_id, span_id, run_at)
+SELECT 1, decode(md5($2 || g::text), 'hex'), '', now() FROM generate_series(1, $1::int) g
+"""
+
+
+async def load_nothing(takings: Sequence[Taken]) -> list[Outcome]:
+    """Work that does nothing: no steps are read, no result is kept."""
+    return [Outcome(taken) for taken in takings]
+
+
+async def timed(work: Callable[[], Awaitable[None]]) -> float:
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+async def until_done(worker: Worker, executions: int) -> None:
+    """Starts the worker; returns when it has committed so many executions."""
+    done, committed = asyncio.Event(), 0
+
+    def count(keys: list[ExecutionKey]) -> None:
+        nonlocal committed
+        committed += len(keys)
+        if committed >= executions:
+            done.set()
+
+    worker.on_commit.append(count)
+    await worker.start()
+    await done.wait()
+
+
+async def measure_ours(database: Database, jobs: int) -> float:
+    """Jobs a second: look, lease, dispatch, beat, complete, by a worker as it stands in the product."""
+    async with database.connection() as conn:
+        await conn.execute(FILL, jobs, os.urandom(4).hex())
+        await conn.execute("VACUUM ANALYZE reasoning_jobs")
+    worker = Worker(database, None, WorkerOptions(batch=BATCH, listen=False))
+    worker._work.load = load_nothing  # type: ignore[method-assign]
+
+    seconds = await timed(lambda: until_done(worker, jobs))
+    await worker.stop()
+    return jobs / seconds
+
+
+async def measure_pgqueuer(url: str, jobs: int) -> float:
+    connection = await asyncpg.connect(url)
+    driver = AsyncpgDriver(connection)
+    await Queries(driver).enqueue(["nothing"] * jobs, [b"x"] * jobs, [0] * jobs)
+    queue, done = PgQueuer(driver), 0
+
+    @queue.entrypoint("nothing")
+    async def nothing(job: Job) -> None:
+        nonlocal done
+        done += 1
+        if done == jobs:
+            queue.shutdown.set()
+
+    seconds = await timed(lambda: queue.run(batch_size=BATCH))
+    await connection.close()
+    return jobs / seconds
+
+
+async def measure_rules(database: Database, executions: int, seed: int) -> tuple[float, float]:
+    """Steps and explanations a second, from committed spans to committed reasoning."""
+    batches = [
+        map_traces(ExportTraceServiceRequest.FromString(body), lambda _: 1)
+        for body in load.requests_of("genai", executions * load.TRACE_SPANS, seed)
+    ]
+    steps = sum(len(batch.steps) for batch in batches)
+    options = WriterOptions(explained_kinds=EXPLAINED_KINDS, settle_ms=0, notify=False)
+    writer = Writer(database, options)
+    await writer.start()
+    for batch in batches:
+        await writer.write(batch)
+    await writer.stop()
+    worker = Worker(database, Engine(Rules(), "rules"), WorkerOptions(listen=False), Telemetry())
+
+    seconds = await timed(lambda: until_done(worker, executions))
+    await worker.stop()
+    async with database.connection() as conn:
+        explained = await conn.fetchval("SELECT count(*) FROM reasonings")
+        await conn.execute("TRUNCATE reasonings, reasoning_jobs, steps, executions")
+    return steps / seconds, explained / seconds
+
+
+async def run(jobs: int, executions: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="xray-bench-") as folder:
+        postgres = EmbeddedPostgres(Path(folder))
+        url = await postgres.start()
+        try:
+            await migrate(url)
+            database = await Database.open(url)
+            installer = await asyncpg.connect(url)
+            await Queries(AsyncpgDriver(installer)).install()
+            await installer.close()
+            await _report(database, url, (jobs, executions, rounds))
+            await database.close()
+        finally:
+            await postgres.stop()
+
+
+async def _report(database: Database, url: str, sizes: tuple[int, int, int]) -> None:
+    jobs, executions, rounds = sizes
+    ours, theirs = [], []
+    for number in range(rounds):
+        theirs.append(await measure_pgqueuer(url, jobs))
+        ours.append(await measure_ours(database, jobs))
+        print(f"round {number + 1}: {ours[-1]:8.0f} jobs/s here, {theirs[-1]:8.0f} pgqueuer", flush=True)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    print(f"queue, no-op work, batch {BATCH}: ratio {ratio:.2f} (at least 1)")
+    for number in range(rounds):
+        steps, explained = await measure_rules(database, executions, number)
+        print(f"rules: {steps:6.0f} steps/s, {explained:6.0f} explanations/s (at least 3000 steps/s)", flush=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench queue", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--executions", type=int, default=2_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args(arguments)
+    asyncio.run(run(asked.jobs, asked.executions, asked.rounds))
