@@ -119,11 +119,21 @@ async def test_a_killed_backend_costs_no_acknowledged_span(database: Database) -
             assert await terminate(database, "query ~ 'COPY|COMMIT|BEGIN|INSERT|ROLLBACK'")
         done.set()
         await asyncio.wait_for(asyncio.gather(*senders), 10)
-        assert await writer.write(batch([root(trace())])) == []
+        await until_stored(writer, batch([root(trace())]))
     stored = {row["trace_id"]: row["step_count"] for row in await rows(database, "SELECT * FROM executions")}
     assert {one: stored.get(one) for one in acknowledged} == dict.fromkeys(acknowledged, 21)
     assert len(await rows(database, "SELECT FROM steps")) == sum(stored.values())
     assert refused
+
+
+async def until_stored(writer: Writer, given: Batch) -> None:
+    while True:
+        try:
+            await writer.write(given)
+        except Unavailable:
+            await asyncio.sleep(0)
+        else:
+            return
 
 
 async def test_connections_that_died_while_idle_are_made_anew(database: Database) -> None:
@@ -131,12 +141,7 @@ async def test_connections_that_died_while_idle_are_made_anew(database: Database
         await writer.write(batch([root(trace())]))
         assert await terminate(database, "backend_type = 'client backend'")
         one = trace()
-        for _ in range(20):
-            try:
-                await writer.write(batch([root(one)]))
-            except Unavailable:
-                continue
-            break
+        await until_stored(writer, batch([root(one)]))
         assert (await execution(database, one))["step_count"] == 1
 
 
@@ -206,3 +211,19 @@ async def test_eight_writers_with_the_same_shuffled_spans_never_deadlock(databas
     # A record that came before its execution is not part of the revision.
     assert {row["revision"] for row in merged} <= {16, 17}
     assert all(row["revision"] == row["armed"] for row in merged)
+
+
+async def test_a_connection_that_hangs_does_not_keep_the_other_one_from_storing(database: Database) -> None:
+    held, other = trace(), trace()
+    async with database.connection() as holder, writing(database) as writer:
+        await writer.write(batch([root(held)]))
+        holding = holder.transaction()
+        await holding.start()
+        await holder.execute("SELECT FROM executions WHERE trace_id = $1 FOR UPDATE", held)
+        waits = asyncio.create_task(writer.write(batch([step(held)])))
+        while not await rows(database, "SELECT FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0)
+        assert await asyncio.wait_for(writer.write(batch([root(other)])), 5) == []
+        assert not waits.done()
+        await holding.rollback()
+        assert await waits == []
