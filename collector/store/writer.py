@@ -5,7 +5,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ from collector.store.merge import Policy
 from collector.telemetry import Telemetry
 
 BACK_OFF_LEAST_S, BACK_OFF_MOST_S = 0.05, 1.0
-BESIDE_AFTER_S = 0.1
 NOTIFY_PAUSE_S = 0.1
 NOTIFY = "SELECT pg_notify('xray_jobs', '')"
 STOPPING = "X-Ray is stopping; send this again."
@@ -39,8 +37,6 @@ class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
     group_steps: int = 8192
     """Steps and records in one transaction."""
     group_bytes: int = 32 << 20
-    beside_steps: int = 2048
-    """How many must wait before another connection takes some while one is storing: small transactions cost more."""
     queue_bytes: int = 128 << 20
     """Bytes of requests that may wait."""
     notify: bool = True
@@ -49,7 +45,6 @@ class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
 class _Waiting(NamedTuple):
     batch: Batch
     answer: asyncio.Future[list[Refusal]]
-    since: float
 
 
 class Writer:
@@ -74,8 +69,6 @@ class Writer:
         self._options = options
         self._telemetry = telemetry or Telemetry()
         self._waiting: deque[_Waiting] = deque()
-        self._waiting_rows = 0
-        self._storing = 0
         self._wake = asyncio.Event()
         self._open: set[asyncio.Future[list[Refusal]]] = set()
         self._armed = asyncio.Event()
@@ -142,8 +135,7 @@ class Writer:
         self._open.add(answer)
         answer.add_done_callback(self._open.discard)
         self.waiting_bytes += batch.size_bytes
-        self._waiting_rows += _rows(batch)
-        self._waiting.append(_Waiting(batch, answer, time.monotonic()))
+        self._waiting.append(_Waiting(batch, answer))
         self._wake.set()
         return await answer
 
@@ -151,11 +143,11 @@ class Writer:
         while True:
             if not link.is_connected:
                 await self._connect(link)
-            if not self._is_worth_taking():
-                await self._more()
-                continue
             group = self._take()
-            self._storing += 1
+            if not group:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
             try:
                 await self._store(link, group)
             except asyncio.CancelledError:
@@ -166,9 +158,6 @@ class Writer:
                 _refuse(group, AWAY)
                 if fault_of(error) == "lost":
                     link.drop()
-            finally:
-                self._storing -= 1
-                self._wake.set()
 
     async def _connect(self, link: Link) -> None:
         pause_s = BACK_OFF_LEAST_S
@@ -185,28 +174,13 @@ class Writer:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, BACK_OFF_MOST_S)
 
-    def _is_worth_taking(self) -> bool:
-        """Whether to begin a transaction now: beside another one only for much, or for what has waited long."""
-        if not self._waiting or not self._storing:
-            return bool(self._waiting)
-        return self._waiting_rows >= self._options.beside_steps or self._waited_s() >= BESIDE_AFTER_S
-
-    def _waited_s(self) -> float:
-        return time.monotonic() - self._waiting[0].since
-
-    async def _more(self) -> None:
-        """Wait until something changes, or the first that waits has waited long."""
-        self._wake.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(BESIDE_AFTER_S - self._waited_s() if self._waiting else None):
-                await self._wake.wait()
-
     def _take(self) -> list[_Waiting]:
         """Everything that waits, up to the bounds of a group; what its sender gave up is left out."""
         taken: list[_Waiting] = []
         rows = size_bytes = 0
         while self._waiting and rows < self._options.group_steps and size_bytes < self._options.group_bytes:
-            item = self._pop()
+            item = self._waiting.popleft()
+            self.waiting_bytes -= item.batch.size_bytes
             if item.answer.done():
                 continue
             taken.append(item)
@@ -214,15 +188,7 @@ class Writer:
             size_bytes += item.batch.size_bytes
         return taken
 
-    def _pop(self) -> _Waiting:
-        item = self._waiting.popleft()
-        self.waiting_bytes -= item.batch.size_bytes
-        self._waiting_rows -= _rows(item.batch)
-        return item
-
     async def _store(self, link: Link, group: list[_Waiting]) -> None:
-        if not group:
-            return
         began = time.perf_counter()
         stored = await link.store(_gather(group))
         _answer(group, stored)
@@ -241,7 +207,8 @@ class Writer:
 
     def _refuse_waiting(self, message: str) -> None:
         while self._waiting:
-            item = self._pop()
+            item = self._waiting.popleft()
+            self.waiting_bytes -= item.batch.size_bytes
             _refuse([item], message)
 
     async def _notify(self) -> None:
@@ -263,7 +230,7 @@ def _rows(batch: Batch) -> int:
 
 def _gather(group: list[_Waiting]) -> Group:
     gathered = Group([], [], {})
-    for batch, *_ in group:
+    for batch, _ in group:
         gathered.steps += batch.steps
         gathered.records += batch.records
         gathered.origins.update(batch.origins)
@@ -276,7 +243,7 @@ def _answer(group: list[_Waiting], stored: Stored) -> None:
         owners = {id(row): number for number, item in enumerate(group) for row in _all_rows(item.batch)}
         for row, error in stored.culprits:
             refusals.setdefault(owners[id(row)], []).append(_refusal(row, error))
-    for number, (_, answer, _) in enumerate(group):
+    for number, (_, answer) in enumerate(group):
         if not answer.done():
             answer.set_result(refusals.get(number, []))
 
@@ -294,6 +261,6 @@ def _refusal(row: Row, error: Exception) -> Refusal:
 
 
 def _refuse(group: list[_Waiting], message: str) -> None:
-    for _, answer, _ in group:
+    for _, answer in group:
         if not answer.done():
             answer.set_exception(Unavailable(message))
