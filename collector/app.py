@@ -6,7 +6,7 @@ import gc
 import json
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import msgspec
@@ -28,7 +28,6 @@ from collector.parts import (
 )
 from collector.store.database import Database
 from collector.supervisor import Supervisor
-from collector.telemetry import start_logging
 
 WATCH_S = 1.0
 DATABASE_WITHIN_S = 2.0
@@ -45,17 +44,17 @@ class Address(msgspec.Struct, frozen=True):
     roles: tuple[str, ...]
 
 
-async def run(settings: Settings, announce: Callable[[Address], None]) -> None:
-    """Everything the roles need, until SIGTERM or SIGINT; `announce` is called once it can be used.
+async def run(settings: Settings, url: Awaitable[str], announce: Callable[[Address], None]) -> None:
+    """Everything the roles need on the database at `url`, until SIGTERM or SIGINT; `announce` is called once it can be
+    used.
 
     Raises Misconfigured where it can't be started as it was asked to.
     """
-    start_logging(settings.log_level, settings.log_format)
     stop = asyncio.Event()
     with _signals(stop):
         async with AsyncExitStack() as stack:
             app = App(settings, stack)
-            address = await (app.start_many() if settings.workers > 1 else app.start())
+            address = await (app.start_many(url) if settings.workers > 1 else app.start(url))
             if settings.ports_file:
                 ports = {"grpc": address.grpc_port, "http": address.http_port}
                 settings.ports_file.write_text(json.dumps(ports))
@@ -63,14 +62,13 @@ async def run(settings: Settings, announce: Callable[[Address], None]) -> None:
             await app.watch(stop)
 
 
-async def run_receiver(settings: Settings, announce: Callable[[Address], None]) -> None:
+async def run_receiver(settings: Settings, url: Awaitable[str], announce: Callable[[Address], None]) -> None:
     """One of several processes on the same ports, below a supervisor."""
-    start_logging(settings.log_level, settings.log_format)
     stop = asyncio.Event()
     with _signals(stop):
         async with AsyncExitStack() as stack:
             app = App(settings, stack)
-            announce(await app.start())
+            announce(await app.start(url))
             await app.watch(stop)
 
 
@@ -82,11 +80,11 @@ class App:
         self._stack = stack
         self._process = Process(settings, stack)
 
-    async def start(self) -> Address:
+    async def start(self, url: Awaitable[str]) -> Address:
         """Start everything in this process; what was started is on the stack, also when this raises."""
         process, roles = self._process, self._settings.roles
         listener = self._bound(self._settings.http_port)
-        database, _ = await open_database(process)
+        database = await open_database(process, await url)
         relay = await start_relay(process, database)
         ingest = await start_receiving(process, database, relay) if "receive" in roles else None
         if "reason" in roles:
@@ -104,17 +102,17 @@ class App:
         await start_http_door(process, services, ingest, listener)
         return self._started(grpc_port, listener)
 
-    async def start_many(self) -> Address:
+    async def start_many(self, url: Awaitable[str]) -> Address:
         """Receive and serve in processes of their own that share the ports; the rest stays here."""
         settings, process = self._settings, self._process
         grpc, http = self._bound(settings.grpc_port), self._bound(settings.http_port)
-        database, url = await open_database(process)
+        database = await open_database(process, opened := await url)
         if "reason" in settings.roles:
             await start_reasoning(process, database, await start_relay(process, database), None)
             await start_retention(process, database)
         told = msgspec.structs.replace(
             settings,
-            database_url=url,
+            database_url=opened,
             grpc_port=grpc.getsockname()[1],
             http_port=http.getsockname()[1],
             roles=tuple(role for role in settings.roles if role in {"receive", "serve"}),

@@ -26,9 +26,7 @@ from collector.receiver.ingest import Ingest
 from collector.receiver.tls import Certificates
 from collector.store.asking import count_jobs
 from collector.store.database import Database
-from collector.store.embedded import EmbeddedPostgres
 from collector.store.folding import Folding
-from collector.store.migrate import expect_current, migrate
 from collector.store.relay import Relay
 from collector.store.retention import Retention
 from collector.store.spool import Spool
@@ -47,6 +45,14 @@ class Part(Protocol):
     def is_healthy(self) -> bool: ...
 
     async def stop(self) -> None: ...
+
+
+class _Litestar(Litestar):
+    """Without the plugins for pydantic and attrs, which it would load because some dependency has installed them."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[Any]) -> list[Any]:
+        return plugins
 
 
 class Process:
@@ -80,18 +86,10 @@ class Process:
             raise Misconfigured(f"XRAY_PRICES_FILE={file} can't be read: {error}.") from error
 
 
-async def open_database(process: Process) -> tuple[Database, str]:
-    """The database, at the newest schema, and its URL; without one in the settings it is the embedded Postgres."""
-    settings = process.settings
-    url = settings.database_url
-    if url is None:
-        postgres = EmbeddedPostgres(settings.data_dir)
-        process.at_exit.push_async_callback(postgres.stop)
-        url = await postgres.start()
-    await (migrate(url) if settings.migrate else expect_current(url))
+async def open_database(process: Process, url: str) -> Database:
     database = await Database.open(url)
     process.at_exit.push_async_callback(database.close)
-    return database, url
+    return database
 
 
 async def start_relay(process: Process, database: Database) -> Relay:
@@ -178,7 +176,7 @@ async def start_http_door(
 ) -> None:
     settings = process.settings
     rest, health = create_routers(services)
-    app: Any = Litestar(
+    app: Any = _Litestar(
         [rest, health] if "serve" in settings.roles else [health],
         openapi_config=openapi_config(),
         logging_config=None,

@@ -1,14 +1,14 @@
 """`xray up`: read the settings, run everything until it is told to stop."""
 
-import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from collector.config import Settings, load
+from collector.running import run_process
 
 if TYPE_CHECKING:
     from collector.app import Address
@@ -16,20 +16,7 @@ if TYPE_CHECKING:
 
 def up(options: Mapping[str, Any]) -> None:
     settings = load(options, os.environ)
-    # Its C core would print a second account of a busy port.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from collector.app import run
-
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(run(settings, lambda address: announce(settings, address)))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        from uvloop import new_event_loop
-    except ImportError:  # not on every platform
-        return asyncio.new_event_loop
-    return cast("Callable[[], asyncio.AbstractEventLoop]", new_event_loop)
+    run_process(settings, lambda address: announce(settings, address))
 
 
 def announce(settings: Settings, address: "Address") -> None:

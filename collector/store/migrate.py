@@ -78,6 +78,15 @@ async def migrate(url: str) -> None:
         await hang_up(guard)
 
 
+async def is_current(url: str) -> bool:
+    """Whether nothing is missing in the schema."""
+    connection = await first_connection(_target(url))
+    try:
+        return await _is_current(connection)
+    finally:
+        await hang_up(connection)
+
+
 def _target(url: str) -> Target:
     return Target(url, prepares=False)  # nothing here runs twice
 
