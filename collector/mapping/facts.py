@@ -1,24 +1,32 @@
 """The facts that a plan finds in a span's attributes. Nothing in them can make these functions raise."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from collector.mapping.dialects.dialect import Composed, Source, TokenKeys, View
 from collector.mapping.dialects.plan import NAMES, Plan
+from collector.mapping.dialects.providers import PROVIDERS, one_spelling
 from collector.mapping.token_counts import whole_input
-from collector.mapping.values import MAX_COUNT, MAX_LABEL, count, json_text, label, number
+from collector.mapping.values import MAX_COUNT, MAX_LABEL, NO_JSON, check_json, count, json_text, label, number
 from collector.model import Tokens
 
 NO_TOKENS = Tokens()
 NO_NUMBERS = (None,) * 7
-NO_NAMES = (None,) * len(NAMES)
 EXTRA_JSON = ("metadata", "outcome")
-TEXTS = frozenset((str, type(None)))
 
 
-def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, str | None]:
+def read_content(plan: Plan, view: View) -> tuple[str | None, ...]:
+    """`input` to `output_key`."""
+    sent, input_key = _first(plan.input, view)
+    answered, output_key = _first(plan.output, view)
+    if output_key is not None and view.kind == "embedding":
+        answered = output_key = None  # vectors: nothing to read, and they stay in the attributes
+    return sent, answered, input_key, output_key
+
+
+def _first(sources: tuple[Source, ...], view: View) -> tuple[str | None, str | None]:
     """The first source that holds something, as JSON text, and the attribute that it was moved from, if it was."""
     for source in sources:
         if type(source) is not str:
@@ -33,8 +41,8 @@ def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, s
         elif value:
             if value[0] in "{[":
                 try:
-                    orjson.loads(value)
-                except ValueError:
+                    check_json(value)
+                except NO_JSON:
                     view.notes.warn(f"{source} begins as JSON does and is none: it is shown as text")
                 else:
                     return value, source
@@ -42,14 +50,36 @@ def read_content(sources: tuple[Source, ...], view: View) -> tuple[str | None, s
     return None, None
 
 
-def read_names(plan: Plan, view: View) -> Sequence[str | None]:
+def read_names(plan: Plan, view: View, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`model` to `cost_source`; `defaults` are what the resource says of the session and user."""
+    view.named = model, asked, provider, tool, session, conversation, user = _labels_of(plan, view)
+    names = (
+        model or asked or None,
+        (PROVIDERS.get(provider) or one_spelling(provider)) if provider else None,
+        (tool or tool_of(view.span.name)) if view.kind == "tool" else None,
+        session or conversation or defaults[3],
+        user or defaults[4],
+    )
+    return names + (_numbers(plan, view) if plan.has_numbers else NO_NUMBERS)
+
+
+def _labels_of(plan: Plan, view: View) -> Sequence[str | None]:
     """The labels of `NAMES`."""
     if plan.name_keys is not None:
-        value_of: Callable[[Any], Any] = view.attributes.get
-        found = tuple(map(value_of, plan.name_keys))
-        if TEXTS.issuperset(map(type, found)):
+        found: list[str | None] = [None] * len(NAMES)
+        for place, key in plan.name_keys:
+            value = view.attributes[key]
+            if type(value) is not str:
+                break
+            found[place] = value
+        else:
             return found
     return tuple(map(read_labels(plan, view).get, NAMES))
+
+
+def tool_of(span_name: str) -> str:
+    """The tool's name where only the span's name tells it."""
+    return span_name.removeprefix("execute_tool ").removeprefix("running tool: ").removesuffix(".tool")
 
 
 def read_labels(plan: Plan, view: View) -> dict[str, str]:
@@ -67,7 +97,7 @@ def read_labels(plan: Plan, view: View) -> dict[str, str]:
     return found
 
 
-def read_numbers(plan: Plan, view: View) -> tuple[int | float | str | None, ...]:
+def _numbers(plan: Plan, view: View) -> tuple[int | float | str | None, ...]:
     """`tokens_input` to `cost_source`."""
     if plan.plain_tokens is not None:
         sent, answered = view.attributes[plan.plain_tokens[0]], view.attributes[plan.plain_tokens[1]]
@@ -123,14 +153,17 @@ def _cost(plan: Plan, view: View) -> float | None:
 def read_extras(plan: Plan, view: View) -> dict[str, Any]:
     """Facts of `StepExtra`: labels that are no columns, and what else only few spans tell."""
     found: dict[str, Any] = {}
-    if plan.extra_keys:
-        for field, key in plan.extra_keys:
-            value = view.attributes[key]
-            found[field] = value if type(value) is str else label(value, key, view.notes)
-    elif plan.extra_labels:
+    if plan.extra_labels:
         labels = read_labels(plan, view)
         found = {field: labels[field] for field in plan.extra_labels if field in labels}
+    model, asked, _, _, session, conversation, _ = view.named
+    if model and asked and model != asked:
+        found["request_model"] = asked
+    if session and conversation:
+        found["conversation_id"] = conversation
     for field, composed in plan.extras:
         if field not in found and (value := composed.read(view)) is not None:
             found[field] = orjson.Fragment(value) if field in EXTRA_JSON else value
+    if plan.is_named:
+        found["dialect"] = plan.dialect
     return found

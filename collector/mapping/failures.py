@@ -10,6 +10,7 @@ from collector.mapping.dialects.plan import Plan
 from collector.mapping.values import Notes, json_text, read_attributes
 from collector.model import Status, StepError
 
+NO_OUTCOME = ("unset", 0, None, None, None, None)
 STATUSES: tuple[Status, Status] = ("unset", "ok")
 STATUS_CODES = (
     *("http.response.status_code", "http.status_code", "rpc.response.status_code", "rpc.grpc.status_code"),
@@ -18,14 +19,13 @@ STATUS_CODES = (
 
 
 def read_outcome(view: View, plan: Plan) -> tuple[Any, ...]:
-    """`name` to `error_stacktrace`."""
-    span = view.span
+    """`status` to `error_stacktrace`."""
     code, message = 0, None
-    if span.HasField("status"):
-        code, message = span.status.code, span.status.message or None
+    if view.span.HasField("status"):
+        code, message = view.span.status.code, view.span.status.message or None
     if (code or plan.may_fail or view.events) and (error := read_failure(view, plan.errors)) is not None:
-        return span.name, view.kind, span.kind, "error", code, message, error.type, error.message, error.stacktrace
-    return span.name, view.kind, span.kind, STATUSES[code == 1], code, message, None, None, None
+        return "error", code, message, error.type, error.message, error.stacktrace
+    return STATUSES[code == 1], code, message, None, None, None
 
 
 def read_failure(view: View, own: tuple[Composed, ...]) -> StepError | None:

@@ -54,7 +54,9 @@ def _take(record: LogRecord, origin: Origin, mappers: dict[str, SpanMapper], bat
     if mapper is None:
         plans: Plans = {}
         mapper = mappers[activity.agent] = SpanMapper(origin._replace(scope_name=activity.agent), plans, {})
-    batch.steps.append(mapper.row(activity.span))
+    row = mapper.row(activity.span)
+    if row is not None:
+        batch.steps.append(row)
 
 
 def names_a_trace(record: LogRecord) -> bool:

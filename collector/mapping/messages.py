@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from collector.mapping.dialects.dialect import Attributes, View
+from collector.mapping.dialects.dialect import View
 from collector.mapping.values import parse_json
 
 MAX_ITEMS = 10_000
@@ -27,7 +27,7 @@ class Event(msgspec.Struct):
     """A span event or a log record that may carry messages of a conversation."""
 
     name: str
-    attributes: Attributes
+    attributes: Mapping[str, Any]
     body: Any = None
 
 

@@ -1,10 +1,10 @@
 """Spans to rows: the hot loop. Pure: the same request always gives the same rows."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.mapping.origins import read_origin
 from collector.mapping.span_rows import Plans, SpanMapper
@@ -12,7 +12,6 @@ from collector.mapping.values import Notes, label, without_nul
 from collector.model import Batch, Refusal
 
 PROJECT_KEY = "xray.project"
-NO_TRACE, NO_SPAN = bytes(16), bytes(8)
 NO_ID_MESSAGES = {
     "trace_id": "{} spans have no valid trace id (16 bytes, not all zero): set one, or send hex digits in JSON.",
     "span_id": "{} spans have no valid span id (8 bytes, not all zero): set one, or send hex digits in JSON.",
@@ -46,7 +45,7 @@ def map_traces(
     """
     batch = Batch()
     plans: dict[str, Plans] = {}
-    refused = {"trace_id": 0, "span_id": 0}
+    refused: Counter[str] = Counter()
     for of_resource in request.resource_spans:
         project_id = project_of(project_name(of_resource.resource))
         for of_scope in of_resource.scope_spans:
@@ -56,24 +55,14 @@ def map_traces(
             origin = read_origin(project_id, of_resource.resource, of_scope.scope, urls)
             batch.origins[project_id, origin.row.origin_id] = origin.row
             mapper = SpanMapper(origin, plans.setdefault(origin.scope_name, {}), repairs or {})
-            for span in of_scope.spans:
-                if wrong := _wrong_id(span):
-                    refused[wrong] += 1
-                else:
-                    batch.steps.append(mapper.row(span))
+            batch.steps += [row for span in of_scope.spans if (row := mapper.row(span)) is not None]
             batch.size_bytes += mapper.size_bytes
+            refused.update(mapper.refused)
     batch.refusals = _refusals(refused, len(batch.steps))
     return batch
 
 
-def _wrong_id(span: Span) -> str | None:
-    trace_id, span_id = span.trace_id, span.span_id
-    if len(trace_id) != 16 or trace_id == NO_TRACE:
-        return "trace_id"
-    return "span_id" if len(span_id) != 8 or span_id == NO_SPAN else None
-
-
-def _refusals(refused: dict[str, int], accepted: int) -> list[Refusal]:
+def _refusals(refused: Counter[str], accepted: int) -> list[Refusal]:
     spans = sum(refused.values())
     if spans and not accepted and not refused["span_id"]:
         return [Refusal("not_spans", NO_ID_MESSAGES["not_spans"].format(spans), spans)]

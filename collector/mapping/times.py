@@ -6,7 +6,8 @@ from collector.model import POSTGRES_EPOCH_US
 MAX_INT64 = 2**63 - 1
 EARLIEST_US = -POSTGRES_EPOCH_US
 """1970: what a start of 0 means."""
-LATEST_US = 7_258_118_400_000_000 - POSTGRES_EPOCH_US
+LATEST_NS = 7_258_118_400_000_000_000
+LATEST_US = LATEST_NS // 1000 - POSTGRES_EPOCH_US
 """2200: anything later is no clock, and would make partitions that nobody drops."""
 
 

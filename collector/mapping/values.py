@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
@@ -15,6 +16,9 @@ MAX_LABEL = 500
 """Characters of a text that goes into an index: 4 bytes each stay below what a B-tree page takes."""
 
 TOO_DEEP_TEXT = "(nested too deeply to be shown here: see the attributes)"
+check_json = msgspec.json.Decoder(msgspec.Raw).decode
+"""Reads a JSON text without making anything of it; raises one of `NO_JSON` where it is none."""
+NO_JSON = (msgspec.DecodeError, RecursionError)
 REPLACED = "\ufffd"
 NUL_NOTE = "NUL characters were replaced by U+FFFD"
 DEPTH_NOTE = f"values nested deeper than {MAX_DEPTH} levels were cut"
@@ -38,6 +42,13 @@ class Notes:
         """The stored value differs from what came: the span is kept as it came, too."""
         self.exact = False
         self.warnings.append(text)
+
+    def dropped(self, attributes: int, events: int, links: int) -> None:
+        """The sender itself dropped data; how much stands in no column."""
+        self.exact = False
+        for number, what in ((attributes, "attributes"), (events, "events"), (links, "links")):
+            if number:
+                self.warn(f"the sender dropped {number} {what}")
 
     def json(self, earlier: str | None = None) -> str | None:
         """The warnings as JSON text, after earlier ones: each once, and no more than a person would read."""
@@ -123,8 +134,8 @@ def is_structure(text: str) -> bool:
     if text[:1] not in ("{", "["):
         return False
     try:
-        orjson.loads(text)
-    except ValueError:
+        check_json(text)
+    except NO_JSON:
         return False
     return True
 
@@ -138,11 +149,8 @@ def any_json(value: Any) -> str | None:
     """A value as JSON text; a text that is JSON itself (of any kind) stands for what it holds."""
     if not isinstance(value, str):
         return None if value is None else json_text(value)
-    try:
-        orjson.loads(value)
-    except ValueError:
-        return json_text(value)
-    return value
+    found = parse_json(value)
+    return json_text(value if found is None else found)
 
 
 def moved_text(column: str) -> str:
@@ -171,11 +179,9 @@ def clean_json(text: str) -> str:
     """A JSON text without NUL in any of its strings; the same object where there was none."""
     if not has_nul(text):
         return text
-    value = orjson.loads(text)
+    value = parse_json(text)
     cleaned = without_nul(value)
-    if cleaned == value:
-        return text
-    return json_text(cleaned)
+    return text if cleaned == value else json_text(cleaned)
 
 
 def label(value: Any, key: str, notes: Notes) -> str | None:

@@ -8,7 +8,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.mapping.values import Notes
 
-Attributes = Mapping[str, Any]
+Attributes = dict[str, Any]
 
 
 class View(msgspec.Struct):
@@ -19,6 +19,8 @@ class View(msgspec.Struct):
     kind: str
     notes: Notes
     events: Sequence[Span.Event]
+    named: Sequence[str | None] = (None,) * 7
+    """Its labels, once they are read."""
 
 
 class Composed(msgspec.Struct, frozen=True):

@@ -6,9 +6,12 @@ from typing import Any
 import msgspec
 
 from collector.mapping.dialects.dialect import Attributes, Composed, Dialect, Kinds, Source, TokenKeys, is_there
+from collector.mapping.values import json_text
 
 NAMES = ("model", "request_model", "provider", "tool", "session", "conversation", "user")
-EXTRA_LABELS = ("execution_id", "agent", "environment", "label", "service_tier", "response_id", "tool_call_id")
+PAIRS = ({"model", "request_model"}, {"session", "conversation"})
+"""Labels of which the second is worth telling beside the first."""
+EXTRA_LABELS = ("execution_id", "agent", "environment", "label", "service_tier", "response_id")
 UNNAMED_DIALECTS = ("web", "general", None)
 
 
@@ -29,21 +32,24 @@ class Plan(msgspec.Struct, frozen=True):
     extras: tuple[tuple[str, Composed], ...]
     extra_labels: tuple[str, ...]
     """Labels that go to `StepExtra`."""
-    extra_keys: tuple[tuple[str, str], ...]
-    """The same with their attributes, where each has no more than one."""
     has_extra: bool
+    """There may be more of it than `extra_text`."""
+    extra_text: str | None
+    """What all spans of this shape have as `StepExtra`."""
     is_named: bool
     """The dialect is worth telling."""
     plumbing: bool
     is_kind_known: bool
     """No attribute's value and no name decides, so `kind` is all there is to know."""
     has_numbers: bool
+    has_content: bool
+    has_names: bool
     # What follows is known beforehand of nearly all spans, and spares them the general way.
     kind_key: str | None
     """The one attribute whose value names the kind, through `kind_values`."""
     kind_values: Mapping[str, str]
-    name_keys: tuple[str | None, ...] | None
-    """The attributes of `NAMES`, where each has no more than one."""
+    name_keys: tuple[tuple[int, str], ...] | None
+    """Places in `NAMES` and their attributes, where each has no more than one."""
     plain_tokens: tuple[str, str] | None
     """The two names that are all that these spans tell of tokens and cost."""
     may_fail: bool
@@ -58,7 +64,11 @@ def make_plan(dialects: tuple[Dialect, ...], scope: str, keys: Attributes) -> Pl
     kinds = tuple(pair for dialect in spoken for pair in dialect.kinds if pair[0] in keys)
     names = tuple(pair for dialect in spoken for pair in dialect.names)
     kind = next(_evidence(spoken, keys), None)
+    sent = tuple(source for dialect in spoken for source in dialect.input if _is_there(source, keys))
+    answered = tuple(source for dialect in spoken for source in dialect.output if _is_there(source, keys))
     labels = tuple(_labels(spoken, keys))
+    labelled = {field for field, _ in labels}
+    extra_labels = tuple(field for field, _ in labels if field in EXTRA_LABELS)
     tokens = tuple(_token_sets(spoken, keys))
     extras = tuple(pair for dialect in spoken for pair in dialect.extras if pair[1].is_met(keys))
     dialect_name = spoken[0].name if spoken else None
@@ -70,21 +80,23 @@ def make_plan(dialects: tuple[Dialect, ...], scope: str, keys: Attributes) -> Pl
         kind=kind,
         names=names,
         labels=labels,
-        input=tuple(source for dialect in spoken for source in dialect.input if _is_there(source, keys)),
-        output=tuple(source for dialect in spoken for source in dialect.output if _is_there(source, keys)),
+        input=sent,
+        output=answered,
         tokens=tokens,
         cost=cost,
         errors=errors,
         extras=extras,
-        extra_labels=tuple(field for field, _ in labels if field in EXTRA_LABELS),
-        extra_keys=_extra_keys(labels),
-        has_extra=bool(labels or extras) or is_named,
+        extra_labels=extra_labels,
+        has_extra=bool(extra_labels or extras) or PAIRS[0] <= labelled or PAIRS[1] <= labelled,
+        extra_text=json_text({"dialect": dialect_name}) if is_named else None,
         is_named=is_named,
         plumbing=any(key in keys for dialect in spoken for key in dialect.plumbing),
         kind_key=kinds[0][0] if len(kinds) == 1 and isinstance(kinds[0][1], Mapping) else None,
         kind_values=kinds[0][1] if len(kinds) == 1 and isinstance(kinds[0][1], Mapping) else {},
         name_keys=_name_keys(labels),
         is_kind_known=not kinds and (kind is not None or not names),
+        has_names=bool(labels or tokens or cost),
+        has_content=bool(sent or answered),
         has_numbers=bool(tokens or cost),
         plain_tokens=None if cost else _plain_tokens(tokens),
         may_fail=bool(errors) or "error.type" in keys,
@@ -127,23 +139,13 @@ def _token_sets(spoken: list[Dialect], keys: Collection[str]) -> Iterator[TokenK
                 yield there
 
 
-def _name_keys(labels: tuple[tuple[str, tuple[Source, ...]], ...]) -> tuple[str | None, ...] | None:
-    found: dict[str, str] = {}
+def _name_keys(labels: tuple[tuple[str, tuple[Source, ...]], ...]) -> tuple[tuple[int, str], ...] | None:
+    found: list[tuple[int, str]] = []
     for field, sources in labels:
         if field in NAMES:
             if len(sources) > 1 or not isinstance(sources[0], str):
                 return None
-            found[field] = sources[0]
-    return tuple(found.get(name) for name in NAMES)
-
-
-def _extra_keys(labels: tuple[tuple[str, tuple[Source, ...]], ...]) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
-    for field, sources in labels:
-        if field in EXTRA_LABELS:
-            if len(sources) > 1 or not isinstance(sources[0], str):
-                return ()
-            found.append((field, sources[0]))
+            found.append((NAMES.index(field), sources[0]))
     return tuple(found)
 
 
@@ -166,6 +168,10 @@ def _present(names: TokenKeys, keys: Collection[str]) -> TokenKeys | None:
 
 def named_kind(plan: Plan, attributes: Mapping[str, Any], span_name: str) -> str | None:
     """The kind that the sender itself names, else what the evidence is for."""
+    if plan.kind_key is not None:
+        value = attributes[plan.kind_key]
+        if type(value) is str and (kind := plan.kind_values.get(value)) is not None:
+            return kind
     for key, kinds in plan.kinds:
         value = attributes[key]
         if type(value) is str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, View
 from collector.mapping.token_counts import tokens_of
-from collector.mapping.values import any_json, is_structure, json_text, number, parse_json
+from collector.mapping.values import any_json, json_text, number, parse_json
 from collector.model import StepError
 
 REDACTED = "<REDACTED>"
@@ -105,9 +105,8 @@ def metadata_in(key: str) -> Composed:
     """An attribute that holds an object, or JSON text of one."""
 
     def read(view: View) -> str | None:
-        value = view.attributes[key]
-        text = value if isinstance(value, str) else json_text(value)
-        return text if text[:1] == "{" and is_structure(text) else None
+        found = parsed(view.attributes[key])
+        return json_text(found) if isinstance(found, dict) else None
 
     return Composed((key,), read)
 

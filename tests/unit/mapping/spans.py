@@ -1,9 +1,9 @@
 """Spans and log records in a line each, and the rows that they become."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -110,7 +110,7 @@ def logged(*records: LogRecord, scope: str = "", resource: Mapping[str, Any] | N
 
 def held(text: str | None) -> Any:
     """What a JSON column holds."""
-    return None if text is None else orjson.loads(text)
+    return None if text is None else json.loads(text)
 
 
 def normal(given: Span) -> bytes:
