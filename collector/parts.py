@@ -19,11 +19,13 @@ from collector.http_server import serving
 from collector.mapping.prices import PriceTable, read_rates
 from collector.reasoning.making import make_worker
 from collector.reasoning.policy import EXPLAINED_KINDS
+from collector.reasoning.redact import Redactor
 from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcOptions, start_grpc
 from collector.receiver.http import HttpOptions, OtlpHttp
-from collector.receiver.ingest import Ingest
+from collector.receiver.ingest import Ingest, Store
 from collector.receiver.tls import Certificates
+from collector.redacting import RedactingStore
 from collector.store.asking import count_jobs
 from collector.store.database import Database
 from collector.store.folding import Folding
@@ -113,11 +115,16 @@ async def start_receiving(process: Process, database: Database, relay: Relay) ->
     process.keep("writer", writer)
     await writer.start()
     admission = Admission(settings.max_inflight_bytes, observe=telemetry.metrics.inflight_bytes.set)
-    ingest = Ingest(writer, database, admission, telemetry)
+    ingest = Ingest(_before(settings, writer), database, admission, telemetry)
     process.at_exit.push_async_callback(ingest.stop)
     if settings.spool_bytes:
         await _start_spool(process, ingest, writer)
     return ingest
+
+
+def _before(settings: Settings, store: Store) -> Store:
+    """What stands before the store: the redactor, where the settings ask for it."""
+    return RedactingStore(store, Redactor(settings.reasoner_redact_patterns)) if settings.redact_storage else store
 
 
 async def _start_spool(process: Process, ingest: Ingest, writer: Writer) -> None:

@@ -50,7 +50,7 @@ HELP: dict[str, dict[str, str]] = {
         "reasoner_include_content": "Whether inputs and outputs are shown to the model",
         "reasoner_redact": "Whether secrets are blacked out before anything leaves for the model",
         "reasoner_redact_patterns": "More regular expressions to black out",
-        "redact_storage": "Reserved for blacking out secrets before anything is stored; no effect in this version",
+        "redact_storage": "Whether secrets are blacked out before anything is stored",
         "prices_file": "File with model prices of your own (TOML or JSON)",
     },
     "Limits and logs": {
