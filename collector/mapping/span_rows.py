@@ -6,7 +6,6 @@ cost…) pays nothing for it, and however many dialects there are, a span meets 
 
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any
 
 import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -79,17 +78,35 @@ class SpanMapper:
             started_at, start_ns, duration_ns, parent = mended(start_ns, end_ns, parent, notes)
         else:
             started_at, duration_ns = start_ns // 1000 - POSTGRES_EPOCH_US, end_ns - start_ns
-        view = View(attributes, span, kind, notes, span.events)
-        content = read_content(plan, view) if plan.has_content else NO_CONTENT
+        events = span.events
+        view = View(attributes, span, kind, notes, events)
+        sent, answered, input_key, output_key = read_content(plan, view) if plan.has_content else NO_CONTENT
         names = read_names(plan, view, self.nameless) if plan.has_names or kind == "tool" else self.nameless
-        has_outcome = plan.may_fail or view.events or span.HasField("status")
+        has_outcome = plan.may_fail or events or span.HasField("status")
         outcome = read_outcome(view, plan) if has_outcome else NO_OUTCOME
-        extra = self._extra(plan, view, content[0], not parent or span_kind in ENTRIES)
+        is_entry = self.entry_extra is not None and (not parent or span_kind in ENTRIES)
+        is_plumbing = plan.plumbing or (sent is not None and sent.endswith(PLUMBING_ENDS))
+        if plan.has_extra or is_plumbing or (is_entry and plan.is_named):
+            extra = self._extra(plan, view, is_entry, is_plumbing)
+        else:
+            extra = self.entry_extra if is_entry else plan.extra_text
+        if input_key is not None:
+            del attributes[input_key]
+        if output_key is not None and output_key != input_key:
+            del attributes[output_key]
+        flags, trace_state, links, lost, lost_events, lost_links = REST(span)
+        if lost or lost_events or lost_links:
+            notes.dropped(lost, lost_events, lost_links)
+        text = orjson.dumps(attributes).decode()
+        told = events_json(events, notes) if events else None
+        linked = links_json(links, notes) if links else None
+        self.size_bytes += ROW_BYTES + len(text) + len(sent or "") + len(answered or "")
         where = (self.project_id, trace_id, span_id, started_at, start_ns, duration_ns, parent or None)
-        rest = self._rest(view, content)
-        row: StepRow = NEW(
-            StepRow, [*where, name, kind, span_kind, *outcome, self.service, *content, *names, extra, *rest]
-        )
+        content = (self.service, sent, answered, input_key, output_key)
+        rest = (extra, text, told, linked, self.origin_id, flags or None, trace_state or None, None, None)
+        row: StepRow = NEW(StepRow, [*where, name, kind, span_kind, *outcome, *content, *names, *rest])
+        if notes.warnings or not notes.exact:
+            row = self._noted(row, span)
         return cleaned(row, span) if may_hold_nul(row) else row
 
     def _refuse(self, trace_id: bytes) -> None:
@@ -103,12 +120,8 @@ class SpanMapper:
             notes.altered(text)
         return notes
 
-    def _extra(self, plan: Plan, view: View, sent: str | None, is_entry: bool) -> str | None:
+    def _extra(self, plan: Plan, view: View, is_entry: bool, is_plumbing: bool) -> str | None:
         """JSON text of `StepExtra`."""
-        is_plumbing = plan.plumbing or (sent is not None and sent.endswith(PLUMBING_ENDS))
-        is_entry = is_entry and self.environment is not None
-        if not (plan.has_extra or is_plumbing or (is_entry and plan.is_named)):
-            return self.entry_extra if is_entry else plan.extra_text
         extra = read_extras(plan, view)
         if is_entry:
             extra.setdefault("environment", self.environment)
@@ -116,26 +129,10 @@ class SpanMapper:
             extra["plumbing"] = True
         return orjson.dumps(extra).decode() if extra else None
 
-    def _rest(self, view: View, content: tuple[str | None, ...]) -> tuple[Any, ...]:
-        """`attributes` to `wire`; the last part, since it asks what the others noted."""
-        span, notes, attributes = view.span, view.notes, view.attributes
-        sent, answered, input_key, output_key = content
-        if input_key is not None:
-            del attributes[input_key]
-        if output_key is not None and output_key != input_key:
-            del attributes[output_key]
-        flags, trace_state, links, *lost = REST(span)
-        if any(lost):
-            notes.dropped(*lost)
-        text = orjson.dumps(attributes).decode()
-        self.size_bytes += ROW_BYTES + len(text) + len(sent or "") + len(answered or "")
-        events = events_json(view.events, notes) if view.events else None
-        linked = links_json(links, notes) if links else None
-        if notes.exact and not notes.warnings:
-            return text, events, linked, self.origin_id, flags or None, trace_state or None, None, None
-        self.notes = Notes()
-        wire = None if notes.exact else span.SerializeToString()
-        return text, events, linked, self.origin_id, flags or None, trace_state or None, notes.json(), wire
+    def _noted(self, row: StepRow, span: Span) -> StepRow:
+        """The row with its warnings, and the span as it came where its columns can't give it back."""
+        notes, self.notes = self.notes, Notes()
+        return row._replace(warnings=notes.json(), wire=None if notes.exact else span.SerializeToString())
 
 
 def mended(start_ns: int, end_ns: int, parent: bytes, notes: Notes) -> tuple[int, int, int | None, bytes]:

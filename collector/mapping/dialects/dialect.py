@@ -11,7 +11,7 @@ from collector.mapping.values import Notes
 Attributes = dict[str, Any]
 
 
-class View(msgspec.Struct):
+class View(msgspec.Struct, gc=False):
     """A span as a dialect's own reader sees it."""
 
     attributes: Attributes
