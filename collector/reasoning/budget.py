@@ -1,10 +1,10 @@
-"""What a project may spend on models in a day: checked before a call, booked after it."""
+"""What a project may spend on models in a day: checked before a call; `cache.py` books it after."""
 
 import msgspec
 
 from collector.reasoning.reasoner import OverBudget
 from collector.store.database import Database
-from collector.store.spending import book, spent_today
+from collector.store.spending import spent_today
 
 LEAST_WAIT_S = 60.0
 
@@ -39,8 +39,3 @@ class Budget:
         if limits.tokens_per_day is not None and spent.tokens >= limits.tokens_per_day:
             told = f"waits for tomorrow: the budget of {limits.tokens_per_day:,} tokens a day is spent"
             raise OverBudget(told, wait_s)
-
-    async def book(self, project_id: int, tokens: int, cost_usd: float) -> None:
-        """A call was made: it is paid for, whatever becomes of its answer."""
-        async with self._database.connection() as conn:
-            await book(conn, project_id, tokens, cost_usd)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -12,7 +12,7 @@ from collector.model import Step
 from collector.reasoning.answer import Said
 from collector.reasoning.evidence import Evidence
 from collector.store.database import Database
-from collector.store.spending import recall, remember
+from collector.store.spending import book, recall, remember
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -20,6 +20,14 @@ class Remembered(msgspec.Struct, frozen=True):
 
     said: Said
     model: str
+
+
+class Paid(NamedTuple):
+    """What one call has cost."""
+
+    project_id: int
+    tokens: int
+    cost_usd: float
 
 
 class Cache:
@@ -31,9 +39,12 @@ class Cache:
             found = await recall(conn, questions)
         return {question: msgspec.json.decode(answer, type=Remembered) for question, answer in found.items()}
 
-    async def remember(self, answers: Mapping[bytes, Remembered]) -> None:
-        async with self._database.connection() as conn:
-            await remember(conn, {key: msgspec.json.encode(answer).decode() for key, answer in answers.items()})
+    async def keep(self, paid: Paid, answers: Mapping[bytes, Remembered]) -> None:
+        """Book a call and remember what it answered, both or neither: a call is paid for, whatever comes next."""
+        encoded = {key: msgspec.json.encode(answer).decode() for key, answer in answers.items()}
+        async with self._database.connection() as conn, conn.transaction():
+            await remember(conn, encoded)
+            await book(conn, paid.project_id, paid.tokens, paid.cost_usd)
 
 
 def question_hash(*parts: Any) -> bytes:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from uuid import UUID, uuid4
 
-from collector.errors import Unavailable
 from collector.model import ExecutionKey
 from collector.reasoning.keeper import Keeper
+from collector.reasoning.outage import outlast
 from collector.reasoning.provider import Provider
 from collector.reasoning.settlement import Settlement
 from collector.reasoning.work import Work
 from collector.store.database import Database
-from collector.store.jobs import Taken, take
+from collector.store.jobs import Due, Taken, take
 
 BUSY_REST = 1.5
 """Rest after each batch while ingest is busy, as a multiple of the time that the batch took."""
@@ -26,37 +26,44 @@ class Lanes:
         self.provider: Provider | None = None
         self.busy: Callable[[], bool] = lambda: False
         self.on_commit: list[Callable[[list[ExecutionKey]], None]] = []
+        self.on_settled: Callable[[], None] = lambda: None
+        """Called when executions wait for the slow reasoner."""
         self._database = database
         self._work = work
         self._settlement = settlement
         self._keeper = keeper
 
-    async def explain_batch(self, keys: Sequence[ExecutionKey]) -> bool:
+    async def explain_batch(self, due: Sequence[Due]) -> bool:
         """All the work of a fast reasoner, for many executions in a few statements."""
-        began = time.monotonic()
-        if takings := await self._take(keys):
-            await self._hold(takings, only_settle=False)
-        await self._step_aside(time.monotonic() - began)
-        return bool(keys)
+        return await self._batch(due, only_settle=False)
 
-    async def settle_batch(self, keys: Sequence[ExecutionKey]) -> bool:
+    async def settle_batch(self, due: Sequence[Due]) -> bool:
         """Settle executions at once; they wait for the slow reasoner in a lane of their own."""
-        began = time.monotonic()
-        if takings := await self._take(keys):
-            await self._hold(takings, only_settle=True)
-        await self._step_aside(time.monotonic() - began)
-        return bool(keys)
+        found = await self._batch(due, only_settle=True)
+        if found:
+            self.on_settled()
+        return found
 
-    async def explain_one(self, keys: Sequence[ExecutionKey]) -> bool:
+    async def _batch(self, due: Sequence[Due], *, only_settle: bool) -> bool:
+        """What was tried before goes alone: were it what kills its worker, it should take nobody along."""
+        began = time.monotonic()
+        fresh = [one.key for one in due if not one.attempts]
+        for keys in (fresh, *([one.key] for one in due if one.attempts)):
+            if takings := await self._take(keys):
+                await self._hold(takings, only_settle=only_settle)
+        await self._step_aside(time.monotonic() - began)
+        return bool(due)
+
+    async def explain_one(self, due: Sequence[Due]) -> bool:
         """One execution at a time, with a place at the provider before it is taken."""
-        if not keys:
+        if not due:
             return False
         async with self._place() as place:
             if place is None:
                 return False
             with self._keeper.holding_slot(place):
-                for key in keys:
-                    if takings := await self._take([key]):
+                for one in due:
+                    if takings := await self._take([one.key]):
                         await self._hold(takings, only_settle=False)
                         break
         return True
@@ -75,12 +82,12 @@ class Lanes:
         with self._keeper.holding(takings):
             try:
                 await self._do(takings, only_settle)
-            except (asyncio.CancelledError, Unavailable):
+            except asyncio.CancelledError:
                 await asyncio.shield(self._settlement.return_jobs(takings))
                 raise
 
     async def _do(self, takings: list[Taken], only_settle: bool) -> None:
-        outcomes = await self._work.load(takings)
+        outcomes = await outlast(lambda: self._work.load(takings))
         if not only_settle:
             for outcome in outcomes:
                 await self._work.explain(outcome)

@@ -9,10 +9,11 @@ from collector.mapping.prices import PriceTable
 from collector.model import Explanation
 from collector.reasoning.answer import read
 from collector.reasoning.budget import Budget
-from collector.reasoning.cache import Cache
+from collector.reasoning.cache import Cache, Paid
 from collector.reasoning.case import Case
 from collector.reasoning.context import Chunk, Limits
 from collector.reasoning.endpoint import Endpoint, Reply
+from collector.reasoning.outage import outlast
 from collector.reasoning.prompt import messages
 from collector.reasoning.provider import Provider
 from collector.reasoning.question import (
@@ -82,7 +83,7 @@ class OpenAI:
         """Adds to what was found; returns why some spans stay unexplained."""
         means = self._means
         part = await asyncio.to_thread(part_of, question, chunk, means.limits, means.redactor, means.endpoint.name)
-        known = {} if question.case.forced else await means.cache.recall(list(part.keys.values()))
+        known = {} if question.case.forced else await outlast(lambda: means.cache.recall(list(part.keys.values())))
         for alias, key in part.keys.items():
             if key in known:
                 found.append(explanation(question, part, alias, known[key], Use()))
@@ -95,13 +96,14 @@ class OpenAI:
     async def _ask(self, question: Question, part: Part, asked: Sequence[str], found: list[Explanation]) -> list[str]:
         """One call; adds what it explains, returns what it left out."""
         means, project_id = self._means, question.case.key.project_id
-        await means.budget.check(project_id)
+        await outlast(lambda: means.budget.check(project_id))
         reply = await self._call(messages(part.told.text, asked))
         cost_usd = self._cost(reply)
-        await means.budget.book(project_id, reply.tokens_input + reply.tokens_output, cost_usd or 0.0)
         said = read(reply.content, asked)
         fresh = {alias: to_remember(question, part, alias, one, reply.model) for alias, one in said.items()}
-        await means.cache.remember({part.keys[alias]: answer for alias, answer in fresh.items()})
+        paid = Paid(project_id, reply.tokens_input + reply.tokens_output, cost_usd or 0.0)
+        answers = {part.keys[alias]: answer for alias, answer in fresh.items()}
+        await outlast(lambda: means.cache.keep(paid, answers))
         for (alias, one), use in zip(said.items(), shares(reply, cost_usd, len(said)), strict=True):
             # With the aliases still in it: their steps are known here.
             answer = msgspec.structs.replace(fresh[alias], said=one)
@@ -112,7 +114,8 @@ class OpenAI:
         try:
             return await self._means.endpoint.ask(asked)
         except ProviderClosed as closed:
-            await self._means.provider.close(closed.retry_after_s, str(closed))
+            delay_s, reason = closed.retry_after_s, str(closed)
+            await outlast(lambda: self._means.provider.close(delay_s, reason))
             raise
 
     def _cost(self, reply: Reply) -> float | None:

@@ -1,6 +1,5 @@
 """One transaction that ends the work on executions: facts, results, and what becomes of the jobs."""
 
-import asyncio
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,6 +10,7 @@ import msgspec
 
 from collector.errors import LeaseLost, Unavailable, XRayError
 from collector.model import ExecutionKey, Explanation
+from collector.reasoning.outage import outlast
 from collector.reasoning.policy import OLDEST_SNOOZED, delays
 from collector.reasoning.reasoner import Engine, OverBudget, ProviderClosed, Refused
 from collector.reasoning.work import Outcome
@@ -22,7 +22,6 @@ from collector.telemetry import Telemetry
 
 LEFT_OUT = "the answer left this step out"
 FOR_EVER = timedelta(days=36_500)
-AWAY_S = 0.5
 
 
 class Settlement:
@@ -45,11 +44,7 @@ class Settlement:
         left = sorted(outcomes, key=lambda outcome: outcome.taken.key)
         while left:
             try:
-                lost = await self._database.retrying(partial(self._write_once, left, only_settle))
-            except Unavailable as error:  # what was found out is worth waiting for, as long as the lease lives
-                self._telemetry.errors.report("reasoning_not_written", error)
-                await asyncio.sleep(AWAY_S * (0.5 + random()))  # noqa: S311 - jitter
-                continue
+                lost = await outlast(partial(self._database.retrying, partial(self._write_once, left, only_settle)))
             except Exception as error:  # noqa: BLE001 - what the database refuses costs its own execution only
                 self._telemetry.errors.report("reasoning_refused", error)
                 await self._write_each(left, only_settle, error)
@@ -148,10 +143,12 @@ class Settlement:
         return Failure(message, delays(self._most_attempts, random), most)
 
     async def return_jobs(self, takings: Collection[Taken]) -> None:
-        """Give jobs back as they were: a deploy costs no attempt."""
-        if takings:
+        """Give jobs back as they were: a deploy costs no attempt. Where the database is away, their lease runs out."""
+        try:
             async with self._database.connection() as conn, conn.transaction():
                 await give_back(conn, takings)
+        except Unavailable as error:
+            self._telemetry.errors.report("jobs_not_returned", error)
 
 
 class _Lost(LeaseLost):

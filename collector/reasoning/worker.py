@@ -23,7 +23,7 @@ from collector.reasoning.settlement import Settlement
 from collector.reasoning.work import Work
 from collector.store.completion import Quiet
 from collector.store.database import Database
-from collector.store.jobs import SETTLED_OFFSET, Lane, Lease, look
+from collector.store.jobs import SETTLED_OFFSET, Due, Lane, Lease, look
 from collector.store.leases import Sweep, reopen, sweep
 from collector.store.notify import Listener, connects_to
 from collector.telemetry import Telemetry
@@ -37,7 +37,7 @@ CLASSES = (1, 2, 6)
 """Where the lower classes begin: behind URGENT, ASKED, ORDINARY."""
 UNTIL_DUE_S = 0.03
 
-Do = Callable[[Sequence[ExecutionKey]], Awaitable[bool]]
+Do = Callable[[Sequence[Due]], Awaitable[bool]]
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +87,7 @@ class Worker:
         self._settlement = Settlement(database, engine, quiet, options.max_attempts, self._telemetry)
         self._keeper = Keeper(database, self.lease, self._telemetry)
         self._lanes = Lanes(database, self._work, self._settlement, self._keeper)
+        self._lanes.on_settled = self.wake
         self._wakes: list[asyncio.Event] = []
         self._loops: list[asyncio.Task[None]] = []
         self._helpers: list[asyncio.Task[None]] = []
@@ -175,15 +176,15 @@ class Worker:
         except TimeoutError:
             return
 
-    async def _look(self, lane: Lane, looks: int) -> list[ExecutionKey]:
+    async def _look(self, lane: Lane, looks: int) -> list[Due]:
         async with self._database.connection() as conn:
             if looks % FAIR_LOOK == 0:
                 first = lane.first + CLASSES[looks // FAIR_LOOK % len(CLASSES)]
-                keys = await look(conn, Lane(first, lane.end), self._options.batch)
-                if keys:
-                    return sample(keys, len(keys))
-            keys = await look(conn, lane, self._options.batch)
-        return sample(keys, len(keys))
+                due = await look(conn, Lane(first, lane.end), self._options.batch)
+                if due:
+                    return sample(due, len(due))
+            due = await look(conn, lane, self._options.batch)
+        return sample(due, len(due))
 
     async def _sweep(self) -> None:
         """Bring back what lost workers held."""

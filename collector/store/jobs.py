@@ -32,11 +32,12 @@ FORGETTABLE = "SET LOCAL synchronous_commit = off"
 
 # The most urgent executions with due work, without a lock. Index reasoning_jobs_due.
 LOOK = """
-SELECT DISTINCT project_id, trace_id FROM (
-    SELECT project_id, trace_id FROM reasoning_jobs
+SELECT project_id, trace_id, max(attempts) FROM (
+    SELECT project_id, trace_id, attempts FROM reasoning_jobs
     WHERE status = 'pending' AND run_at < 'infinity' AND run_at <= now() AND priority >= $1 AND priority < $2
     ORDER BY priority, run_at, trace_id LIMIT $3
 ) due
+GROUP BY project_id, trace_id
 """
 
 # Lock and lease what is due of one execution: the gate with the steps that wait for it, steps that are tried again.
@@ -149,6 +150,14 @@ class Lane(NamedTuple):
     end: int = 32_767
 
 
+class Due(NamedTuple):
+    """An execution with due jobs."""
+
+    key: ExecutionKey
+    attempts: int
+    """How often it was tried in vain."""
+
+
 class TakenJob(NamedTuple):
     revision: int
     attempts: int
@@ -181,9 +190,10 @@ class Taken(msgspec.Struct, frozen=True):
 Places = dict[ExecutionKey, set[bytes]]
 
 
-async def look(conn: asyncpg.Connection, lane: Lane, limit: int) -> list[ExecutionKey]:
+async def look(conn: asyncpg.Connection, lane: Lane, limit: int) -> list[Due]:
     """The most urgent executions with due jobs; another worker may be faster in taking them."""
-    return [ExecutionKey(*row) for row in await conn.fetch(LOOK, lane.first, lane.end, limit)]
+    rows = await conn.fetch(LOOK, lane.first, lane.end, limit)
+    return [Due(ExecutionKey(project_id, trace_id), attempts) for project_id, trace_id, attempts in rows]
 
 
 async def take(conn: asyncpg.Connection, keys: Mapping[ExecutionKey, UUID], lease: Lease) -> list[Taken]:

@@ -10,6 +10,7 @@ from collector.store import asking
 from collector.store.completion import Finished, Quiet, Result, complete
 from collector.store.database import Database
 from collector.store.jobs import Lease, Places, Taken, beat, take
+from collector.store.leases import Sweep, sweep
 from collector.store.writer import Writer, WriterOptions
 from tests.integration.store.writer_rows import batch, root, rows, step, trace
 
@@ -99,3 +100,7 @@ async def ask_again(conn: Any, key: ExecutionKey, *, forced: bool = False) -> in
 
 async def cancel(conn: Any, key: ExecutionKey, span_id: bytes = EXECUTION_SPAN) -> dict[bytes, str]:
     return await asking.cancel(conn, key, span_id)
+
+
+async def sweep_lost(conn: Any, most_attempts: int) -> Places:
+    return await sweep(conn, Sweep([timedelta(0)], most_attempts))

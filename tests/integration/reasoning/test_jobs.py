@@ -2,10 +2,11 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from collector.model import EXECUTION_SPAN
+from collector.model import EXECUTION_SPAN, ExecutionKey
 from collector.store.completion import Finished, complete
 from collector.store.database import Database
 from collector.store.jobs import Failure, Lane, fail, give_back, look, snooze
@@ -28,6 +29,10 @@ from tests.integration.store.writer_rows import rows, writing
 SECOND = timedelta(seconds=1)
 FAILURE = Failure("no luck", [10 * SECOND, 20 * SECOND, 40 * SECOND], 3)
 RULE = Sweep([10 * SECOND, 20 * SECOND], 3)
+
+
+async def looked(conn: Any, lane: Lane = Lane(), limit: int = 10) -> list[ExecutionKey]:  # noqa: B008 - immutable
+    return [due.key for due in await look(conn, lane, limit)]
 
 
 async def test_a_gate_is_taken_with_its_steps_and_by_one_worker_only(database: Database) -> None:
@@ -53,7 +58,7 @@ async def test_steps_wait_for_their_gate(database: Database) -> None:
         key = await arrive(writer)
     assert await take_one(database, key) is None
     async with database.connection() as conn:
-        assert await look(conn, Lane(), 10) == []
+        assert await looked(conn) == []
 
 
 async def test_completion_deletes_the_jobs_and_keeps_the_results(database: Database) -> None:
@@ -255,16 +260,16 @@ async def test_settled_executions_wait_in_a_lane_of_their_own(database: Database
         taken = await must_take(database, key)
         async with database.connection() as conn:
             await give_back(conn, [taken], settled=True)
-            assert await look(conn, Lane(0, 10), 10) == []
-            assert await look(conn, Lane(10), 10) == [key]
+            assert await looked(conn, Lane(0, 10)) == []
+            assert await looked(conn, Lane(10)) == [key]
         again = await must_take(database, key)
         assert again.is_settled
         async with database.connection() as conn:
             await give_back(conn, [again])
-            assert await look(conn, Lane(10), 10) == [key]
+            assert await looked(conn, Lane(10)) == [key]
         await arrive(writer, trace_id=key.trace_id)
     async with database.connection() as conn:
-        assert await look(conn, Lane(0, 10), 10) == [key], "news are settled first"
+        assert await looked(conn, Lane(0, 10)) == [key], "news are settled first"
 
 
 async def test_errors_go_first(database: Database) -> None:
@@ -273,4 +278,4 @@ async def test_errors_go_first(database: Database) -> None:
             await arrive(writer)
         failed = await arrive(writer, status="error")
     async with database.connection() as conn:
-        assert await look(conn, Lane(), 1) == [failed]
+        assert await looked(conn, limit=1) == [failed]

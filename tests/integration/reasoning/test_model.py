@@ -9,9 +9,9 @@ import pytest
 
 from collector.config import Settings
 from collector.model import EXECUTION_SPAN, ExecutionKey
-from collector.reasoning import endpoint, making
+from collector.reasoning import endpoint
 from collector.reasoning.making import make_worker
-from collector.reasoning.worker import Worker, WorkerOptions
+from collector.reasoning.worker import Worker
 from collector.store.database import Database
 from collector.telemetry import Telemetry
 from tests.fake_provider import Act, FakeProvider, half
@@ -22,7 +22,9 @@ from tests.integration.store.writer_rows import execution, rows, writing
 
 
 @asynccontextmanager
-async def reasoning(database: Database, fake: FakeProvider, **settings: Any) -> AsyncIterator[Worker]:
+async def reasoning(
+    database: Database, fake: FakeProvider, *, stop_within_s: float = 1.0, **settings: Any
+) -> AsyncIterator[Worker]:
     given = Settings(
         reasoner="openai",
         reasoner_settle_ms=0,
@@ -36,26 +38,7 @@ async def reasoning(database: Database, fake: FakeProvider, **settings: Any) -> 
         yield worker
         assert worker.is_healthy
     finally:
-        await worker.stop(grace_s=1)
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short polls, so that tests need not wait."""
-    of = WorkerOptions.of
-
-    def quicker(settings: Settings) -> WorkerOptions:
-        import msgspec
-
-        return msgspec.structs.replace(of(settings), poll_ms=50, sweep_ms=100)
-
-    monkeypatch.setattr(making.WorkerOptions, "of", quicker)
+        await worker.stop(grace_s=stop_within_s)
 
 
 async def test_an_execution_is_explained_by_one_call(database: Database, fake: FakeProvider) -> None:
