@@ -4,9 +4,10 @@ A setting is one row of `Settings`; its option is `--http-port` and its variable
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -101,7 +102,8 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         try:
             values[field.name] = _convert(given, field.type)
         except (ValueError, msgspec.ValidationError) as error:
-            faults.append(f"{source}={given!r}: {_reason(error)}. Correct it, or leave it out for the default.")
+            reason = _reason(error, field.type)
+            faults.append(f"{source}={given!r}: {reason}. Correct it, or leave it out for the default.")
     settings = Settings(**values)
     faults += _contradictions(settings)
     if faults:
@@ -131,24 +133,38 @@ def _convert(given: Any, wanted: Any) -> Any:
     return msgspec.convert(given, wanted, strict=False)
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    return text[0].lower() + text[1:] if text else "it is not valid"
+def _reason(error: Exception, wanted: Any) -> str:
+    if choices := _choices(wanted):
+        return f"possible are {', '.join(choices)}"
+    kinds = {wanted, *get_args(wanted)}
+    return "must be a whole number" if int in kinds else "must be a number" if float in kinds else str(error)
+
+
+def _choices(wanted: Any) -> tuple[str, ...]:
+    if get_origin(wanted) is Literal:
+        return get_args(wanted)
+    return next((found for part in get_args(wanted) if (found := _choices(part))), ())
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    return [*_ranges(settings), *_pairs(settings)]
+    return [*_ranges(settings), *_pairs(settings), *_texts(settings)]
 
 
 def _ranges(settings: Settings) -> list[str]:
     def below(least: int, *names: str) -> list[str]:
-        return [name for name in names if getattr(settings, name) < least]
+        return [name for name in names if not (getattr(settings, name) or 0) >= least]
 
     ports = [name for name in ("grpc_port", "http_port") if not 0 <= getattr(settings, name) <= 65535]
     positive = below(
-        1, "workers", "reasoner_concurrency", "reasoner_max_attempts", "reasoner_lease_ms", "max_message_bytes"
+        1,
+        *("workers", "reasoner_concurrency", "reasoner_max_attempts", "reasoner_lease_ms", "reasoner_timeout_ms"),
+        "max_message_bytes",
     )
-    natural = below(0, "retention_days", "reasoner_settle_ms", "spool_bytes")
+    natural = below(
+        0,
+        *("retention_days", "reasoner_settle_ms", "reasoner_settle_limit_ms", "spool_bytes"),
+        *("reasoner_budget_usd_per_day", "reasoner_budget_tokens_per_day"),
+    )
     return [
         *(
             f"{variable(name)}={getattr(settings, name)}: a port lies between 0 and 65535 (0 picks one)."
@@ -193,3 +209,25 @@ def _pairs(settings: Settings) -> list[str]:
         ),
     ]
     return [message for broken, message in rules if broken]
+
+
+def _texts(settings: Settings) -> list[str]:
+    endpoints = [settings.openai_base_url] if settings.openai_base_url else []
+    origins = [origin for origin in settings.cors_origins if origin != "*" and not _is_web(origin)]
+    return [
+        *(f"OPENAI_BASE_URL={url!r}: it begins with http:// or https://." for url in endpoints if not _is_web(url)),
+        *(f"XRAY_CORS_ORIGINS holds {origin!r}: an origin is https://host, or * for all." for origin in origins),
+        *(fault for pattern in settings.reasoner_redact_patterns for fault in _pattern_faults(pattern)),
+    ]
+
+
+def _pattern_faults(pattern: str) -> list[str]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return [f"XRAY_REASONER_REDACT_PATTERNS holds {pattern!r}, which is no regular expression ({error.msg})."]
+    return []
+
+
+def _is_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))

@@ -83,7 +83,7 @@ class Process:
         if file is None:
             return PriceTable()
         try:
-            return PriceTable(*read_rates(file.read_text(encoding="utf-8"), file.name))
+            return PriceTable(*read_rates(file.read_text(encoding="utf-8"), f"XRAY_PRICES_FILE={file}"))
         except (OSError, UnicodeDecodeError) as error:
             raise Misconfigured(f"XRAY_PRICES_FILE={file} can't be read: {error}.") from error
 

@@ -1,9 +1,6 @@
 """The worker that the settings ask for."""
 
-import re
-
 from collector.config import Settings
-from collector.errors import Misconfigured
 from collector.mapping.prices import PriceTable
 from collector.reasoning.budget import Allowance, Budget
 from collector.reasoning.cache import Cache
@@ -51,17 +48,7 @@ def _means(settings: Settings, database: Database, telemetry: Telemetry, prices:
         cache=Cache(database),
         prices=prices,
         telemetry=telemetry,
-        redactor=_redactor(settings) if settings.reasoner_redact else None,
+        redactor=Redactor(settings.reasoner_redact_patterns) if settings.reasoner_redact else None,
         limits=Limits(include_content=settings.reasoner_include_content),
         rules_over_budget=settings.reasoner_over_budget == "rules",
     )
-
-
-def _redactor(settings: Settings) -> Redactor:
-    try:
-        return Redactor(settings.reasoner_redact_patterns)
-    except re.error as error:
-        raise Misconfigured(
-            f"XRAY_REASONER_REDACT_PATTERNS holds {error.pattern!r}, which is no regular expression ({error.msg}). "
-            "Correct it, or leave it out."
-        ) from error

@@ -86,7 +86,15 @@ def test_all_faults_are_told_at_once_by_the_name_that_was_used() -> None:
         ({"XRAY_HOST": "0.0.0.0"}, "XRAY_AUTH=off"),
         ({"XRAY_TLS_CERT": "/a.pem"}, "belong together"),
         ({"XRAY_MAX_INFLIGHT_BYTES": "1000"}, "could never be taken"),
-        ({"XRAY_REASONER_BUDGET_USD_PER_DAY": "much"}, "XRAY_REASONER_BUDGET_USD_PER_DAY"),
+        ({"XRAY_REASONER_BUDGET_USD_PER_DAY": "much"}, "XRAY_REASONER_BUDGET_USD_PER_DAY='much': must be a number"),
+        ({"XRAY_REASONER_BUDGET_USD_PER_DAY": "nan"}, "must be 0 or more"),
+        ({"XRAY_REASONER_TIMEOUT_MS": "0"}, "must be 1 or more"),
+        ({"XRAY_WORKERS": "two"}, "must be a whole number"),
+        ({"XRAY_LOG_LEVEL": "loud"}, "possible are debug, info, warning, error"),
+        ({"XRAY_ROLES": "cook"}, "possible are receive, reason, serve, export"),
+        ({"OPENAI_BASE_URL": "localhost:11434"}, "http://"),
+        ({"XRAY_CORS_ORIGINS": "https://a,b"}, "'b'"),
+        ({"XRAY_REASONER_REDACT_PATTERNS": "("}, "no regular expression"),
     ],
 )
 def test_each_fault_says_what_is_wrong(environ: dict[str, str], word: str) -> None:
