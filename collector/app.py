@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import msgspec
 
 from api.services import Services
 from collector.config import Settings
-from collector.errors import Unavailable, XRayError
+from collector.errors import Misconfigured, Unavailable, XRayError
 from collector.http_server import bind
 from collector.parts import (
     Process,
@@ -56,8 +58,7 @@ async def run(settings: Settings, url: Awaitable[str], announce: Callable[[Addre
             app = App(settings, stack)
             address = await (app.start_many(url) if settings.workers > 1 else app.start(url))
             if settings.ports_file:
-                ports = {"grpc": address.grpc_port, "http": address.http_port}
-                settings.ports_file.write_text(json.dumps(ports))
+                _write_ports(settings.ports_file, address)
             announce(address)
             await app.watch(stop)
 
@@ -165,6 +166,19 @@ class App:
 
         loop.add_signal_handler(signal.SIGHUP, replace)
         self._stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+
+def _write_ports(file: Path, address: Address) -> None:
+    """Whole at once: whoever waits for the file never reads half of it."""
+    ports = {"grpc": address.grpc_port, "http": address.http_port}
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(ports))
+        draft.replace(file)
+    except OSError as error:
+        raise Misconfigured(
+            f"XRAY_PORTS_FILE={file} can't be written ({error.strerror}): name a file in a folder that is there."
+        ) from error
 
 
 async def _database_state(database: Database) -> str:

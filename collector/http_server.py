@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from collector.errors import Misconfigured
 
 GRACE_S = 5
 BACKLOG = 1024
+TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 
 class _Server(uvicorn.Server):
@@ -43,6 +45,8 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        if error.errno not in TAKEN:
+            raise Misconfigured(f"XRAY_HOST={host} is no address to listen on ({error.strerror or error}).") from error
         raise Misconfigured(
             f"Port {port} on {host} can't be had ({error.strerror or error}): another program (or X-Ray) may hold it. "
             "Stop it, or choose other ports with XRAY_HTTP_PORT and XRAY_GRPC_PORT (0 picks a free one)."
