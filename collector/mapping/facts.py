@@ -84,7 +84,8 @@ def _labels_of(plan: Plan, view: View) -> Sequence[str | None]:
 
 def tool_of(span_name: str) -> str:
     """The tool's name where only the span's name tells it."""
-    return span_name.removeprefix("execute_tool ").removeprefix("running tool: ").removesuffix(".tool")
+    name = span_name.removeprefix("execute_tool ").removeprefix("running tool: ").removesuffix(".tool")
+    return name.rpartition("tools/call ")[2]
 
 
 def read_labels(plan: Plan, view: View) -> dict[str, str]:

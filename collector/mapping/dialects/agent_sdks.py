@@ -3,7 +3,7 @@
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, View
-from collector.mapping.dialects.readers import metadata_in, milliseconds, parsed, quoted, token_map
+from collector.mapping.dialects.readers import ending, metadata_in, milliseconds, parsed, quoted, token_map
 from collector.mapping.values import json_text
 
 COMMON = {
@@ -36,18 +36,6 @@ MASTRA = {
     "tool_call": "tool",
     "mcp_tool_call": "tool",
 }
-
-
-def _ending(start: str, end: str) -> Composed:
-    """The attribute between whose start and end stands the kind of span."""
-
-    def read(view: View) -> str | None:
-        for key, value in view.attributes.items():
-            if key.startswith(start) and key.endswith(end) and value not in (None, ""):
-                return json_text(parsed(value))
-        return None
-
-    return Composed((start,), read)
 
 
 def _value_of(key: str) -> Composed:
@@ -113,8 +101,8 @@ MASTRA_AI = Dialect(
     name="mastra",
     prefixes=frozenset(("mastra",)),
     kinds=(("mastra.span.type", MASTRA),),
-    input=(_ending("mastra.", ".input"),),
-    output=(_ending("mastra.", ".output"),),
+    input=(ending("mastra.", ".input"),),
+    output=(ending("mastra.", ".output"),),
 )
 PIPECAT = Dialect(
     name="pipecat",

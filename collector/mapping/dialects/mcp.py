@@ -6,15 +6,8 @@ METHODS = {
     "tools/call": "tool",
     "prompts/get": "prompt",
     "resources/read": "retriever",
-    **dict.fromkeys(
-        (
-            *("initialize", "ping", "tools/list", "prompts/list", "resources/list", "resources/templates/list"),
-            *("resources/subscribe", "resources/unsubscribe", "logging/setLevel", "completion/complete"),
-            *("roots/list", "elicitation/create", "notifications/initialized", "notifications/cancelled"),
-        ),
-        "rpc",
-    ),
     "sampling/createMessage": "llm",
+    "tools/list": "rpc",
 }
 
 MCP = Dialect(
@@ -25,7 +18,10 @@ MCP = Dialect(
         ("mcp.method", METHODS),
         ("fastmcp.component.type", {"tool": "tool", "prompt": "prompt", "resource": "retriever"}),
     ),
-    evidence=(("mcp.tool.name", "tool"), ("mcp.prompt.name", "prompt"), ("mcp.resource.uri", "retriever")),
+    evidence=(
+        *(("mcp.tool.name", "tool"), ("mcp.prompt.name", "prompt"), ("mcp.resource.uri", "retriever")),
+        *(("mcp.method.name", "rpc"), ("mcp.method", "rpc")),
+    ),
     labels={"tool": ("gen_ai.tool.name", "mcp.tool.name")},
     input=(
         *("gen_ai.tool.call.arguments", "mcp.tool.arguments", "mcp.request.params", "mcp.request.argument"),

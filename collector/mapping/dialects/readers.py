@@ -1,6 +1,5 @@
 """Readers that several dialects share."""
 
-from collections.abc import Callable
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, View
@@ -53,13 +52,16 @@ def joined(*keys: str, role: str | None = None) -> Composed:
     return Composed(keys, read)
 
 
-def map_of(key: str) -> Callable[[View], Any]:
-    """A map that comes as JSON text or as a structure."""
+def ending(start: str, end: str) -> Composed:
+    """The first attribute with this start and end, whatever (a kind, a provider) its name has between."""
 
-    def read(view: View) -> Any:
-        return parsed(view.attributes.get(key))
+    def read(view: View) -> str | None:
+        for key, value in view.attributes.items():
+            if key.startswith(start) and key.endswith(end) and value not in (None, ""):
+                return json_text(parsed(value))
+        return None
 
-    return read
+    return Composed((start,), read)
 
 
 def token_map(key: str, exclusive: bool = False) -> Composed:
@@ -94,7 +96,7 @@ def metadata_below(*prefixes: str) -> Composed:
             whole = parsed(view.attributes.get(prefix[:-1]))
             found |= whole if isinstance(whole, dict) else {}
             for key, value in view.attributes.items():
-                if key.startswith(prefix) and len(found) < MAX_METADATA:
+                if key.startswith(prefix) and value not in (None, "") and len(found) < MAX_METADATA:
                     found.setdefault(key[len(prefix) :], parsed(value))
         return json_text(found) if found else None
 

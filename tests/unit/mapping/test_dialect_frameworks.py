@@ -144,14 +144,39 @@ def test_litellm_tells_cost_and_user() -> None:
     assert (extra["finish_reasons"], extra["metadata"]["tenant"], extra["dialect"]) == (["stop"], "umbrella", "litellm")
 
 
+def test_litellm_tools_and_raw_requests() -> None:
+    row = row_of(
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.input.messages": '[{"role": "user"}]',
+            "gen_ai.output.messages": '[{"role": "assistant", "parts": [], "finish_reason": "tool_calls"}]',
+            "gen_ai.completion.0.function_call.name": "get_weather",
+            "gen_ai.completion.0.function_call.arguments": '{"city": "Bern"}',
+        },
+        scope="litellm",
+    )
+    assert held(row.input) == [{"role": "user"}]
+    assert held(row.output)[0]["tool_calls"] == [{"name": "get_weather", "arguments": {"city": "Bern"}}]
+    raw = {"llm.openai.messages": "[{'role': 'user'}]", "llm.openai.choices": '[{"index": 0}]'}
+    row = row_of(raw, scope="litellm", name="raw_gen_ai_request")
+    assert (row.kind, held(row.input), held(row.output)) == ("llm", "[{'role': 'user'}]", [{"index": 0}])
+
+
 @pytest.mark.parametrize(
     ("method", "kind"),
-    [("tools/call", "tool"), ("prompts/get", "prompt"), ("resources/read", "retriever"), ("tools/list", "rpc")],
+    [
+        ("tools/call", "tool"),
+        ("prompts/get", "prompt"),
+        ("resources/read", "retriever"),
+        ("tools/list", "rpc"),
+        ("server/discover", "rpc"),
+    ],
 )
 def test_mcp_methods(method: str, kind: str) -> None:
     row = row_of({"mcp.method.name": method, "rpc.system": "jsonrpc", "gen_ai.tool.name": "w"}, kind=3)
     assert row.kind == kind
     assert row.tool == ("w" if kind == "tool" else None)
+    assert row_of({"mcp.method.name": "tools/call"}, name="MCP send tools/call w").tool == "w"
 
 
 def test_claude_code_spans_count_cache_apart() -> None:
