@@ -50,6 +50,10 @@ class Endpoint:
         """What the provider is known by: its address and the model, without the key."""
         return f"{self._options.base_url or 'openai'} {self._options.model}"
 
+    @property
+    def model(self) -> str:
+        return self._options.model
+
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:

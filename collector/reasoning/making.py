@@ -1,5 +1,7 @@
 """The worker that the settings ask for."""
 
+import os
+
 from collector.config import Settings
 from collector.mapping.prices import PriceTable
 from collector.reasoning.budget import Allowance, Budget
@@ -7,6 +9,7 @@ from collector.reasoning.cache import Cache
 from collector.reasoning.context import Limits
 from collector.reasoning.endpoint import Endpoint, EndpointOptions
 from collector.reasoning.openai import Means, OpenAI
+from collector.reasoning.own_traces import make_own_traces
 from collector.reasoning.prompt import PROMPT_VERSION
 from collector.reasoning.provider import Provider
 from collector.reasoning.reasoner import Engine
@@ -48,6 +51,7 @@ def _means(settings: Settings, database: Database, telemetry: Telemetry, prices:
         cache=Cache(database),
         prices=prices,
         telemetry=telemetry,
+        traces=make_own_traces(os.environ),
         redactor=Redactor(settings.reasoner_redact_patterns) if settings.reasoner_redact else None,
         limits=Limits(include_content=settings.reasoner_include_content),
         rules_over_budget=settings.reasoner_over_budget == "rules",

@@ -14,6 +14,7 @@ from collector.reasoning.case import Case
 from collector.reasoning.context import Chunk, Limits
 from collector.reasoning.endpoint import Endpoint, Reply
 from collector.reasoning.outage import outlast
+from collector.reasoning.own_traces import OwnTraces
 from collector.reasoning.prompt import messages
 from collector.reasoning.provider import Provider
 from collector.reasoning.question import (
@@ -47,6 +48,7 @@ class Means(msgspec.Struct, kw_only=True):
     cache: Cache
     prices: PriceTable
     telemetry: Telemetry
+    traces: OwnTraces = msgspec.field(default_factory=OwnTraces)
     redactor: Redactor | None = None
     limits: Limits = Limits()
     rules_over_budget: bool = False
@@ -97,7 +99,9 @@ class OpenAI:
         """One call; adds what it explains, returns what it left out."""
         means, project_id = self._means, question.case.key.project_id
         await outlast(lambda: means.budget.check(project_id))
-        reply = await self._call(messages(part.told.text, asked))
+        with means.traces.asking(means.endpoint.model, question.case.key.trace_id) as replies:
+            reply = await self._call(messages(part.told.text, asked))
+            replies.append(reply)
         cost_usd = self._cost(reply)
         said = read(reply.content, asked)
         fresh = {alias: to_remember(question, part, alias, one, reply.model) for alias, one in said.items()}

@@ -6,11 +6,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from collector.config import Settings
+from collector.mapping.steps import map_traces
 from collector.model import EXECUTION_SPAN, ExecutionKey
 from collector.reasoning import endpoint
 from collector.reasoning.making import make_worker
+from collector.reasoning.own_traces import OwnTraces, make_provider
 from collector.reasoning.worker import Worker
 from collector.store.database import Database
 from collector.telemetry import Telemetry
@@ -287,3 +292,21 @@ async def test_four_workers_and_three_places_never_make_a_fourth_call(database: 
     assert fake.most_at_once <= 3
     assert len(fake.calls) == 40
     assert endpoint.MODES[0] == "json_schema"
+
+
+async def test_own_traces_exist_hold_no_content_and_are_never_explained(database: Database, fake: FakeProvider) -> None:
+    exported = InMemorySpanExporter()
+    tracer = make_provider(SimpleSpanProcessor(exported)).get_tracer("xray")
+    async with writing(database, AT_ONCE) as writer:
+        async with reasoning(database, fake) as worker:
+            worker._engine.reasoner._means.traces = OwnTraces(tracer)  # type: ignore[union-attr]
+            key = await arrive(writer)
+            await until(lambda: is_quiet(database))
+        (span,) = exported.get_finished_spans()
+        sent = encode_spans([span])
+        assert key.trace_id.hex().encode() in sent.SerializeToString()
+        assert b"All in all" not in sent.SerializeToString()
+        await writer.write(map_traces(sent, lambda _: 1))
+    own = span.context.trace_id.to_bytes(16, "big")
+    assert (await execution(database, own))["name"] == "chat gpt-5-mini"
+    assert await rows(database, "SELECT 1 FROM reasoning_jobs WHERE trace_id = $1", own) == []
