@@ -45,7 +45,7 @@ def greeting(settings: Settings, address: "Address") -> list[str]:
         lines += [
             f"Point an app at it: OTEL_EXPORTER_OTLP_ENDPOINT={grpc} (gRPC)",
             f"                 or OTEL_EXPORTER_OTLP_ENDPOINT={web} (http/protobuf)",
-            "Try it: xray demo",
+            "Try it: xray demo" + ("" if address.http_port == Settings().http_port else f" --endpoint {web}"),
         ]
     return lines
 
