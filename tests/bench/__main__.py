@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import ingest
+from tests.bench import ingest, queue, tokens
 
-BENCHES = {"ingest": ingest}
+BENCHES = {"ingest": ingest, "queue": queue, "tokens": tokens}
 
 
 def main() -> None:

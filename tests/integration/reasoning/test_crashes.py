@@ -89,10 +89,15 @@ async def test_killed_before_any_statement(
         assert await statuses(database, key) == ["completed"] * 4
     attempts = await rows(database, "SELECT DISTINCT attempts FROM reasonings")
     assert {row["attempts"] for row in attempts} == {1, 2}
-    if reasoner == "openai":
+    check_calls(fake, keys)
+
+
+def check_calls(fake: FakeProvider, keys: list[ExecutionKey]) -> None:
+    """A crash may cost one call, and only in the moment between its answer and its place in the cache."""
+    if fake.calls:
         calls = [sum(key.trace_id.hex() in str(call) for call in fake.calls) for key in keys]
         assert set(calls) == {1, 2}
-        assert calls.count(2) < len(keys) / 3, "what was answered is remembered: only until then it may be paid twice"
+        assert calls.count(2) < len(keys) / 3
 
 
 async def dies(database: Database, url: str, settings: dict[str, Any], keys: list[ExecutionKey]) -> bool:
@@ -149,7 +154,7 @@ async def test_killed_for_good_before_any_statement(
     await finish(database, fake, reasoner)
     for key in keys:
         assert await statuses(database, key) == ["completed"] * 4
-    assert len(fake.calls) <= len(keys) + 1
+    check_calls(fake, keys)
 
 
 async def put_off(database: Database) -> None:
