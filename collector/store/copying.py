@@ -92,10 +92,14 @@ class Quiet(NamedTuple):
 
 
 async def prepare(connection: asyncpg.Connection) -> None:
-    """Make timestamps integers (microseconds since 2000) without a Python call a value, and plan what is hot."""
+    """Make timestamps integers (microseconds since 2000, no Python call a value), and run what is hot once, empty.
+
+    So the first group does not wait for types to be looked up, and a server that takes no writes is found out here.
+    """
     await connection.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="int8", format="binary")
-    for statement in (MERGE_EXECUTIONS, ARM_GATES, insert_steps()):
-        await connection.prepare(statement)
+    await connection.execute(MERGE_EXECUTIONS, *columns((), 13))
+    await connection.execute(ARM_GATES, *columns((), 5), *Quiet(timedelta(), timedelta()))
+    await connection.execute(insert_steps(), *columns((), len(StepRow._fields)))
 
 
 async def keep_origins(connection: asyncpg.Connection, origins: Sequence[OriginRow]) -> None:

@@ -227,3 +227,16 @@ async def test_a_connection_that_hangs_does_not_keep_the_other_one_from_storing(
         assert not waits.done()
         await holding.rollback()
         assert await waits == []
+
+
+async def test_a_server_that_takes_no_writes_counts_as_away(
+    database: Database, database_name: str, server: Server
+) -> None:
+    await server.command(f"ALTER DATABASE {database_name} SET default_transaction_read_only = on")
+    async with writing(database) as writer:
+        assert not writer.is_available
+        with pytest.raises(Unavailable):
+            await writer.write(batch([root(trace())]))
+        await server.command(f"ALTER DATABASE {database_name} RESET default_transaction_read_only")
+        await until_stored(writer, batch([root(trace())]))
+        assert writer.is_available
