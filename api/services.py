@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.hub import Hub
+from api.paths import spellings
 from api.query import DEFAULT_PROJECT
 from collector.errors import NotFound
 from collector.mapping.prices import PriceTable
@@ -56,7 +57,8 @@ async def project_of(conn: AsyncConnection, request: AnyRequest) -> Project:
 
 
 async def execution_of(conn: AsyncConnection, project: Project, public_id: str) -> ExecutionRow:
-    found = await find_execution(conn, project.id, public_id) if "\x00" not in public_id else None
-    if found is None:
-        raise NotFound(f"There is no execution {public_id[:100]!r} in the project {project.name!r}.")
-    return found
+    for spelling in spellings(public_id):
+        found = await find_execution(conn, project.id, spelling) if "\x00" not in spelling else None
+        if found is not None:
+            return found
+    raise NotFound(f"There is no execution {public_id[:100]!r} in the project {project.name!r}.")

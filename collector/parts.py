@@ -11,6 +11,7 @@ from litestar import Litestar
 
 from api.app import create_routers, openapi_config
 from api.hub import Hub
+from api.paths import SlashesKept
 from api.problems import problem_handlers
 from api.services import Services
 from collector.config import Settings
@@ -183,12 +184,13 @@ async def start_http_door(
 ) -> None:
     settings = process.settings
     rest, health = create_routers(services)
-    app: Any = _Litestar(
+    litestar: Any = _Litestar(
         [rest, health] if "serve" in settings.roles else [health],
         openapi_config=openapi_config(),
         logging_config=None,
         exception_handlers=problem_handlers(process.telemetry.errors),
     )
+    app: Any = SlashesKept(litestar)
     if ingest is not None:
         options = HttpOptions(max_message_bytes=settings.max_message_bytes, cors_origins=settings.cors_origins)
         app = OtlpHttp(ingest, options, then=app)

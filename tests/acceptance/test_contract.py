@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -156,10 +157,11 @@ def test_an_id_is_the_senders_own_or_the_trace_id(shop: Project) -> None:
     (plain,) = tree(step("plain"))
     own = shop.send(plain)
     assert shop.execution(own)["execution_id"] == own
-    for odd in ("run 42", "ä?#%", "%2F"):
+    for odd in ("run 42", "ä?#%", "%2F", "a/b", "/x//y/"):
         (named,) = tree(step("odd", attributes={"xray.execution.id": odd}))
         shop.send(named)
         assert shop.execution(odd)["trace_id"] == named.trace_id.hex()
+        assert shop.get(f"/executions/{quote(odd, safe='')}/steps/{named.span_id.hex()}")["name"] == "odd"
         assert shop.ask(f"/executions/{named.trace_id.hex()}", method="DELETE").status_code == 204
     assert shop.ask(f"/executions/{own}", method="DELETE").status_code == 204
 
