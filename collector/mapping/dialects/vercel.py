@@ -5,7 +5,7 @@ from typing import Any
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
 from collector.mapping.dialects.readers import metadata_below, milliseconds, parsed, tags_in
 from collector.mapping.token_counts import tokens_of
-from collector.mapping.values import json_text
+from collector.mapping.values import count, json_text
 from collector.model import Tokens
 
 OPERATIONS = {
@@ -80,6 +80,15 @@ def _cache(*maps: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _kept_for_an_hour(view: View) -> int | None:
+    """Anthropic's dearer cache, which a price table tells apart."""
+    metadata = parsed(view.attributes["ai.response.providerMetadata"])
+    found: Any = metadata
+    for key in ("anthropic", "usage", "cache_creation", "ephemeral_1h_input_tokens"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return count(found, "ephemeral_1h_input_tokens", view.notes) or None
+
+
 def _finish_reasons(view: View) -> list[str] | None:
     reason = view.attributes.get("ai.response.finishReason") or view.attributes.get("ai.finishReason")
     return [reason] if isinstance(reason, str) else None
@@ -140,6 +149,7 @@ VERCEL = Dialect(
     extras=(
         ("finish_reasons", Composed(("ai.response.finishReason", "ai.finishReason"), _finish_reasons)),
         ("first_token_ms", milliseconds("ai.response.msToFirstChunk")),
+        ("cache_write_1h", Composed(("ai.response.providerMetadata",), _kept_for_an_hour)),
         ("tags", tags_in("ai.telemetry.metadata.tags")),
         ("metadata", metadata_below("ai.telemetry.metadata.")),
     ),

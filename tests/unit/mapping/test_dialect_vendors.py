@@ -153,7 +153,8 @@ def test_vercel_tools_and_values() -> None:
 
 
 def test_vercel_cache_counts_of_anthropic_stand_beside_the_input() -> None:
-    metadata = {"anthropic": {"usage": {"cache_read_input_tokens": 30, "cache_creation_input_tokens": 5}}}
+    usage = {"cache_read_input_tokens": 30, "cache_creation_input_tokens": 5}
+    metadata = {"anthropic": {"usage": usage | {"cache_creation": {"ephemeral_1h_input_tokens": 4}}}}
     row = row_of(
         {
             "ai.operationId": "ai.generateText.doGenerate",
@@ -163,6 +164,7 @@ def test_vercel_cache_counts_of_anthropic_stand_beside_the_input() -> None:
         }
     )
     assert (row.tokens_input, row.tokens_cached, row.tokens_cache_write) == (135, 30, 5)
+    assert held(row.extra)["cache_write_1h"] == 4
 
 
 def langfuse(**facts: Any) -> dict[str, Any]:
