@@ -10,11 +10,11 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import msgspec
 from litestar.datastructures import MultiDict
 from litestar.enums import ParamType
-from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from msgspec import Meta
 
-from api.problems import BadQuery, Fault
+from api.problems import PROBLEM_JSON, BadQuery, Fault
 
 DEFAULT_PROJECT = "default"
 ProjectName = Annotated[str, Meta(description="The project's name.")]
@@ -104,14 +104,26 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def described(wanted: type[msgspec.Struct]) -> type[Operation]:
-    """An OpenAPI operation that lists the parameters of `wanted`."""
+    """An OpenAPI operation that lists the parameters of `wanted`, and how it fails."""
 
     @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *parameters_of(wanted)]
+            answers = {status: answer for status, answer in (self.responses or {}).items() if status < "400"}
+            self.responses = {**answers, "4XX": failed(), "5XX": failed()}
 
     return Described
+
+
+def failed() -> OpenAPIResponse:
+    """How every call fails, as `api.problems.Problem` has it."""
+    text, number = Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.INTEGER)
+    fault = Schema(type=OpenAPIType.OBJECT, properties={"parameter": text, "detail": text})
+    faults = Schema(type=OpenAPIType.ARRAY, items=fault)
+    fields: dict[str, Any] = {"title": text, "status": number, "detail": text, "errors": faults}
+    problem = Schema(type=OpenAPIType.OBJECT, properties=fields, required=["title", "status"])
+    return OpenAPIResponse("Problem details (RFC 9457).", content={PROBLEM_JSON: OpenAPIMediaType(schema=problem)})
 
 
 def parameters_of(wanted: type[msgspec.Struct]) -> list[Parameter]:

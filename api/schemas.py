@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from collector.model import Reasoning, StepError, Tokens
 
-Json = msgspec.Raw | None
+Json = msgspec.Raw
+"""Any JSON, null included."""
 
 
 class StepView(msgspec.Struct, kw_only=True):

@@ -14,6 +14,7 @@ from collector.store.reasonings import States
 from collector.store.steps import WideStep
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NULL = msgspec.Raw(b"null")
 NOTHING_WIDE = WideStep(attributes="{}")
 
 
@@ -25,8 +26,8 @@ class Assembled(NamedTuple):
     steps: list[Step]
 
 
-def raw(json_text: str | None) -> msgspec.Raw | None:
-    return None if json_text is None else msgspec.Raw(json_text.encode())
+def raw(json_text: str | None) -> msgspec.Raw:
+    return NULL if json_text is None else msgspec.Raw(json_text.encode())
 
 
 def milliseconds(duration_ns: int | None) -> float | None:

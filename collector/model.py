@@ -286,5 +286,6 @@ class Reasoning(msgspec.Struct):
     attempts: int = 0
     stale: bool = False
     created_at: datetime | None = None
-    facts: msgspec.Raw | None = None
+    facts: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+    """A JSON object, or null."""
     root_cause: RootCause | None = None

@@ -106,7 +106,7 @@ def _finished(result: Result, *, stale: bool) -> Reasoning:
         attempts=result.attempts,
         stale=stale,
         created_at=result.created_at,
-        facts=msgspec.Raw(result.facts.encode()) if result.facts else None,
+        facts=msgspec.Raw((result.facts or "null").encode()),
         root_cause=cause,
     )
 

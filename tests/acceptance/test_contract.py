@@ -399,7 +399,15 @@ def test_openapi_describes_every_call_and_loads_nothing_from_elsewhere(shop: Pro
         assert (method, f"/api/v1{path}") in calls, route
     names = {each["name"] for each in described["paths"]["/api/v1/executions"]["get"]["parameters"]}
     assert {"service", "status", "since", "until", "limit", "cursor", "q", "tag", "project"} <= names
+    for path, item in described["paths"].items():
+        for call in item.values():
+            assert not path.startswith("/api") or "application/problem+json" in call["responses"]["4XX"]["content"], (
+                path
+            )
     components = described["components"]["schemas"]
+    either = [part["oneOf"] for one in components.values() for part in one["properties"].values() if "oneOf" in part]
+    assert either
+    assert {} not in [choice for choices in either for choice in choices], "null would be both of them, and so none"
     for reference in re.findall(
         r'"\$ref":\s*"#/components/schemas/([^"]+)"', shop.http.get("/schema/openapi.json").text
     ):
