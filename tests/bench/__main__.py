@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import ingest, queue, tokens
+from tests.bench import ingest, mapping, queue, tokens
 
-BENCHES = {"ingest": ingest, "queue": queue, "tokens": tokens}
+BENCHES = {"ingest": ingest, "mapping": mapping, "queue": queue, "tokens": tokens}
 
 
 def main() -> None:
