@@ -51,7 +51,9 @@ REFUSAL = re.compile(
     r"against (?:my|our|the) (?:guidelines|polic)|violates? (?:our|my|the) (?:usage |content )?polic|content policy",
     re.IGNORECASE,
 )
+# For text in small letters. It looks on only where a word begins with one of these letters: an eighth of the time.
 LACK = re.compile(
+    r"\b(?=[cunwdfzlipets])(?:"
     r"\b(?:couldn.t|could not|can.t|cannot|unable to|wasn.t able|was not able|not able to|didn.t|did not|failed to) "
     r"(?:\w+ ){0,2}?(?:retrieve|find|locate|access|reach|get|fetch|load|look ?up|determine|obtain|connect|complete|"
     r"tell|say|answer|identify|process|verify|check)|"
@@ -61,8 +63,7 @@ LACK = re.compile(
     r"(?:information|data|context|details)|"
     r"isn.t (?:responding|available|working)|not (?:responding|available|working) |unavailable|"
     r"\b(?:problem|issue|error|trouble) (?:on our|with (?:the|our)|accessing|retrieving|connecting|while)|"
-    r"something went wrong|try again later|\bunfortunately\b",
-    re.IGNORECASE,
+    r"something went wrong|try again later|\bunfortunately\b)"
 )
 TIMED_OUT = re.compile(
     r"time[d ]?-?out|timeout|deadline|took too long|etimedout|\b(?:http )?(?:408|504)\b|lease expired", re.IGNORECASE
@@ -208,7 +209,7 @@ def is_refusal(text: str, finish: str | None) -> bool:
 
 def tells_lack(text: str) -> bool:
     """Whether an answer says that something could not be found or done."""
-    return len(text) < 2 * HEAD_CHARS and LACK.search(text) is not None
+    return len(text) < 2 * HEAD_CHARS and LACK.search(text.lower()) is not None
 
 
 def is_cut(finish: str | None) -> bool:
