@@ -53,6 +53,21 @@ ON CONFLICT (project_id, trace_id) DO UPDATE SET
     last_received_at = GREATEST(e.last_received_at, EXCLUDED.last_received_at)
 """
 
+# Which of these steps are stored, by their number. By primary key, in the partitions of their time.
+FIND_STEPS = """
+SELECT u.n FROM unnest($1::int[], $2::bytea[], $3::bytea[], $4::timestamptz[], $5::int[])
+    AS u (project_id, trace_id, span_id, started_at, n)
+JOIN steps s ON s.project_id = u.project_id AND s.trace_id = u.trace_id AND s.span_id = u.span_id
+    AND s.started_at = u.started_at
+WHERE s.started_at BETWEEN $6 AND $7
+"""
+FIND_RECORDS = """
+SELECT u.n FROM unnest($1::int[], $2::bytea[], $3::bytea[], $4::bytea[], $5::int[])
+    AS u (project_id, trace_id, span_id, record_id, n)
+JOIN records r ON r.project_id = u.project_id AND r.trace_id = u.trace_id AND r.span_id = u.span_id
+    AND r.record_id = u.record_id
+"""
+
 # Which of these executions exist (records alone never make one). By primary key.
 FIND_EXECUTIONS = """
 SELECT e.project_id, e.trace_id FROM unnest($1::int[], $2::bytea[]) AS u (project_id, trace_id)
@@ -104,6 +119,32 @@ async def prepare(connection: asyncpg.Connection) -> None:
 
 async def keep_origins(connection: asyncpg.Connection, origins: Sequence[OriginRow]) -> None:
     await connection.execute(KEEP_ORIGINS, *columns(origins, 6))
+
+
+async def unknown_steps(connection: asyncpg.Connection, steps: Sequence[StepRow]) -> list[StepRow]:
+    """The steps that are not stored yet; of equal keys the first."""
+    fresh = list({row[:4]: row for row in reversed(steps)}.values())[::-1]
+    if not fresh:
+        return fresh
+    times = [row.started_at for row in fresh]
+    known = await connection.fetch(FIND_STEPS, *columns(_numbered(fresh), 5), min(times), max(times))
+    return _without(fresh, {row["n"] for row in known})
+
+
+async def unknown_records(connection: asyncpg.Connection, records: Sequence[RecordRow]) -> list[RecordRow]:
+    fresh = list({row[:4]: row for row in reversed(records)}.values())[::-1]
+    if not fresh:
+        return fresh
+    known = await connection.fetch(FIND_RECORDS, *columns(_numbered(fresh), 5))
+    return _without(fresh, {row["n"] for row in known})
+
+
+def _numbered(rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+    return [(*row[:4], number) for number, row in enumerate(rows)]
+
+
+def _without(rows: list[Any], numbers: set[int]) -> list[Any]:
+    return [row for number, row in enumerate(rows) if number not in numbers] if numbers else rows
 
 
 async def copy_rows(

@@ -1,4 +1,4 @@
-"""One dedicated connection that stores groups of rows: COPY first, the conflict path second."""
+"""One dedicated connection that stores groups of rows: COPY first, more careful ways where that fails."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ TRANSACTION_LIMIT_S = 30.0
 CLOSE_LIMIT_S = 1.0
 MOST_TRIES = 8
 CAREFUL_GROUPS = 4
-"""Groups without a duplicate before COPY is tried again: a COPY in vain costs about as much as three careful groups."""
+"""Groups without a duplicate after which none are expected: a COPY in vain costs more than to look a few times."""
 ORIGINS_KEPT = 20_000
 
 
@@ -53,7 +53,7 @@ class Memory(msgspec.Struct):
     """What the links of a writer learn, for each other."""
 
     careful_groups: int = 0
-    """How many groups take the conflict path before COPY is tried again."""
+    """How many groups are looked through for what is stored already before a COPY."""
     origins: dict[tuple[int, bytes], int] = {}
     """The hour in which each resource and scope was stored or renewed last."""
 
@@ -125,9 +125,29 @@ class Link:
         return stored
 
     async def _store_rows(self, group: Group, internal: frozenset[bytes], stored: Stored) -> None:
-        if not self._memory.careful_groups and await self._copy(group, internal, stored):
-            return
+        """COPY what is thought to be new; else COPY what is not known; else let the server choose row by row."""
+        for careful in (True,) if self._memory.careful_groups else (False, True):
+            if careful:
+                await self._leave_out_known(group, stored)
+            if await self._copy(group, internal, stored):
+                break
+        else:
+            await self._insert_all(group, internal, stored)
+        self._memory.note_duplicates(stored.duplicate_steps + stored.duplicate_records + len(stored.culprits))
 
+    async def _leave_out_known(self, group: Group, stored: Stored) -> None:
+        steps, records = len(group.steps), len(group.records)
+        try:
+            async with asyncio.timeout(TRANSACTION_LIMIT_S):
+                group.steps = await copying.unknown_steps(self._opened(), group.steps)
+                group.records = await copying.unknown_records(self._opened(), group.records)
+        except Exception as error:
+            if fault_of(error) != "data":  # a key that can't even be asked for: the sure way finds it
+                raise
+        stored.duplicate_steps += steps - len(group.steps)
+        stored.duplicate_records += records - len(group.records)
+
+    async def _insert_all(self, group: Group, internal: frozenset[bytes], stored: Stored) -> None:
         async def insert(rows: Sequence[Row]) -> None:
             await self._insert_again(rows, internal, stored)
 
@@ -138,10 +158,11 @@ class Link:
             if fault_of(error) != "data":
                 raise
             stored.culprits += await bisect(rows, insert, error)
-        self._memory.note_duplicates(stored.duplicate_steps + stored.duplicate_records + len(stored.culprits))
 
     async def _copy(self, group: Group, internal: frozenset[bytes], stored: Stored) -> bool:
         """The fast way, which proves that every row is new; False where it failed for whatever the rows are."""
+        if not group.steps and not group.records:
+            return True
         try:
             summary = summarise(group.steps, group.records, self._policy, internal)
             async with self._transaction() as connection:
@@ -185,11 +206,14 @@ class Link:
         stored.duplicate_records += len(records) - len(new_records)
         stored.armed |= armed
 
+    def _opened(self) -> asyncpg.Connection:
+        if self._connection is None:
+            raise Unavailable("The database can't be used just now.")
+        return self._connection
+
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = self._connection
-        if connection is None:
-            raise Unavailable("The database can't be used just now.")
+        connection = self._opened()
         async with asyncio.timeout(TRANSACTION_LIMIT_S):
             await connection.execute(copying.BEGIN)
             try:
@@ -214,13 +238,9 @@ class Link:
         return _without(group, bad, stored) if bad else group
 
     async def _insert_origins(self, origins: Sequence[OriginRow]) -> list[tuple[OriginRow, Exception]]:
-        connection = self._connection
-        if connection is None:
-            raise Unavailable("The database can't be used just now.")
-
         async def insert(some: Sequence[OriginRow]) -> None:
             async with asyncio.timeout(TRANSACTION_LIMIT_S):
-                await copying.keep_origins(connection, some)
+                await copying.keep_origins(self._opened(), some)
 
         try:
             await insert(origins)

@@ -60,13 +60,14 @@ FULL = {
 }
 
 
-async def test_every_column_comes_back_as_it_was_given_on_both_ways(database: Database) -> None:
+async def test_every_column_comes_back_as_it_was_given_on_all_ways(database: Database) -> None:
     one = trace()
-    copied, inserted = step(one, **FULL), step(one, **FULL)
+    copied, looked_up, inserted = (step(one, **FULL) for _ in range(3))
     async with writing(database) as writer:
         await writer.write(batch([copied]))
-        await writer.write(batch([copied, inserted]))
-    for row in (copied, inserted):
+        await writer.write(batch([copied, looked_up]))
+        assert len(await writer.write(batch([inserted, step(one, name="a row that COPY refuses \0")]))) == 1
+    for row in (copied, looked_up, inserted):
         (stored,) = await rows(
             database,
             "SELECT *, (extract(epoch FROM started_at) * 1000000)::bigint - 946684800000000 AS started_us "
