@@ -1,13 +1,12 @@
 """Starts that can't go well: one clear message, exit code 2, no traceback. Others are in tests/integration/cli."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.integration.cli.program import xray as run
-from tests.processes import XRay, running
+from tests.processes import XRay
 
 ANY_PORTS = {"XRAY_HTTP_PORT": "0", "XRAY_GRPC_PORT": "0"}
 
@@ -21,24 +20,18 @@ def told(**environ: str) -> str:
     return line
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[XRay]:
-    with running(tmp_path_factory.mktemp("up")) as started:
-        yield started
-
-
-def test_a_second_process_on_the_folder_says_who_has_it(up: XRay) -> None:
-    line = told(XRAY_DATA_DIR=str(up.data_dir))
-    assert up.process is not None
-    assert str(up.process.pid) in line
-    assert str(up.data_dir) in line
+def test_a_second_process_on_the_folder_says_who_has_it(xray: XRay) -> None:
+    line = told(XRAY_DATA_DIR=str(xray.data_dir))
+    assert xray.process is not None
+    assert str(xray.process.pid) in line
+    assert str(xray.data_dir) in line
     assert up.get("/executions") == {"items": [], "next_cursor": None}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_of_another_x_ray_is_not_shared_with_it(up: XRay, tmp_path: Path, workers: str) -> None:
-    line = told(XRAY_HTTP_PORT=str(up.http_port), XRAY_DATA_DIR=str(tmp_path / "other"), XRAY_WORKERS=workers)
-    assert str(up.http_port) in line
+def test_a_port_of_another_x_ray_is_not_shared_with_it(xray: XRay, tmp_path: Path, workers: str) -> None:
+    line = told(XRAY_HTTP_PORT=str(xray.http_port), XRAY_DATA_DIR=str(tmp_path / "other"), XRAY_WORKERS=workers)
+    assert str(xray.http_port) in line
 
 
 def test_a_login_that_postgres_refuses(tcp_database_url: str) -> None:
