@@ -83,7 +83,7 @@ class Keeper:
 
     async def _beat(self) -> None:
         asked_at, held = time.monotonic(), list(self._held)
-        async with asyncio.timeout(self.lease.duration.total_seconds() / BEATS_A_LEASE):
+        async with asyncio.timeout(self.lease.duration.total_seconds() / 2):
             async with self._database.connection() as conn:
                 ours, cancelled = await beat(conn, [one.taken for one in held], self.lease)
                 if self._slots:

@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+import pytest
+
 from collector.model import EXECUTION_SPAN, Explanation
 from collector.reasoning.case import Case
 from collector.reasoning.reasoner import Engine
 from collector.reasoning.rules import Rules
 from collector.reasoning.worker import Worker, WorkerOptions
-from collector.store.database import Database
+from collector.store.database import Database, Target, _make_engine
 from collector.telemetry import Telemetry
 from tests.integration.reasoning.queue import AT_ONCE, arrive, statuses, texts
 from tests.integration.store.writer_rows import execution, rows, writing
@@ -87,3 +90,37 @@ async def test_one_faulty_execution_costs_only_itself(database: Database) -> Non
         assert await statuses(database, key) == ["completed"] * 4
     (found,) = await rows(database, "SELECT DISTINCT error FROM reasoning_ledger WHERE status = 'failed'")
     assert found["error"] == "ZeroDivisionError while explaining"
+
+
+async def test_a_pooler_without_prepared_statements_is_enough(database_url: str) -> None:
+    target = Target(database_url, prepares=False)
+    pooled = Database(target, _make_engine(target, 5))
+    options = msgspec.structs.replace(OPTIONS, listen=False)
+    async with writing(pooled, AT_ONCE) as writer, working(pooled, RULES, options):
+        keys = [await arrive(writer) for _ in range(5)]
+        await until(lambda: is_quiet(pooled))
+        for key in keys:
+            assert await statuses(pooled, key) == ["completed"] * 4
+    await pooled.close()
+
+
+async def test_a_loop_that_died_is_seen(database: Database) -> None:
+    worker = Worker(database, RULES, OPTIONS, Telemetry())
+    assert not worker.is_healthy
+    await worker.start()
+    assert worker.is_healthy
+    worker._helpers[0].cancel()
+    await asyncio.wait([worker._helpers[0]])
+    assert not worker.is_healthy
+    await worker.stop()
+    await worker.stop()
+
+
+async def test_a_very_large_execution_is_explained_part_by_part(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.store.jobs.STEPS_AT_ONCE", 30)
+    async with writing(database, AT_ONCE) as writer, working(database):
+        key = await arrive(writer, steps=100)
+        await until(lambda: is_quiet(database))
+    assert await statuses(database, key) == ["completed"] * 102
