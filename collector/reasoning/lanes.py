@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from uuid import UUID, uuid4
 
 from collector.model import ExecutionKey
@@ -87,13 +88,15 @@ class Lanes:
                 raise
 
     async def _do(self, takings: list[Taken], only_settle: bool) -> None:
-        outcomes = await outlast(lambda: self._work.load(takings))
-        if not only_settle:
-            for outcome in outcomes:
-                await self._work.explain(outcome)
-        await self._settlement.write(outcomes, only_settle=only_settle)
-        for tell in self.on_commit:
-            tell([taken.key for taken in takings])
+        parts = await outlast(lambda: self._work.parts(takings)) if len(takings) > 1 else [takings]
+        for part in parts:
+            outcomes = await outlast(partial(self._work.load, part))
+            if not only_settle:
+                for outcome in outcomes:
+                    await self._work.explain(outcome)
+            await self._settlement.write(outcomes, only_settle=only_settle)
+            for tell in self.on_commit:
+                tell([taken.key for taken in part])
 
     async def _step_aside(self, took_s: float) -> None:
         """While ingest is busy, leave it most of the time."""

@@ -13,9 +13,11 @@ from collector.reasoning.reasoner import Engine, PartialAnswer, ReasonerError
 from collector.store.database import Database
 from collector.store.history import Histories, StepHistory, StepName
 from collector.store.jobs import Taken
-from collector.store.loading import Loaded, load_many
+from collector.store.loading import Loaded, count_steps, load_many
 from collector.telemetry import Telemetry
 
+STEPS_AT_ONCE = 4_000
+"""Steps that are in memory together, but for those of a larger execution."""
 STEPS_INLINE = 200
 """Executions of more steps are assembled outside of the event loop."""
 
@@ -43,6 +45,21 @@ class Work:
         self._engine = engine
         self._telemetry = telemetry
         self._histories = Histories()
+
+    async def parts(self, takings: Sequence[Taken]) -> list[list[Taken]]:
+        """The takings in parts of a bounded number of steps; one that is large by itself is alone."""
+        async with self._database.begin() as conn:
+            counts = await count_steps(conn, [taken.key for taken in takings])
+        parts: list[list[Taken]] = []
+        room = 0
+        for taken in sorted(takings, key=lambda taken: counts.get(taken.key, 0)):
+            count = counts.get(taken.key, 0)
+            if not parts or count > room:
+                parts.append([])
+                room = STEPS_AT_ONCE
+            parts[-1].append(taken)
+            room -= count
+        return parts
 
     async def load(self, takings: Sequence[Taken]) -> list[Outcome]:
         """Read and assemble; what can't be assembled has failed, the others go on."""

@@ -124,3 +124,28 @@ async def test_a_very_large_execution_is_explained_part_by_part(
         key = await arrive(writer, steps=100)
         await until(lambda: is_quiet(database))
     assert await statuses(database, key) == ["completed"] * 102
+
+
+async def test_a_batch_is_worked_on_in_parts_and_large_executions_without_their_content(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.reasoning.work.STEPS_AT_ONCE", 10)
+    monkeypatch.setattr("collector.store.loading.LARGE", 20)
+    seen: list[Case] = []
+
+    class Watched(Rules):
+        async def explain(self, case: Case) -> list[Explanation]:
+            seen.append(case)
+            return await super().explain(case)
+
+    async with writing(database, AT_ONCE) as writer:
+        small = [await arrive(writer, steps=2) for _ in range(5)]
+        large = await arrive(writer, steps=30)
+        async with database.connection() as conn:
+            await conn.execute("UPDATE steps SET output = '\"out\"'")
+    async with working(database, Engine(Watched(), "rules")):
+        await until(lambda: is_quiet(database))
+    assert {case.key for case in seen} == {*small, large}
+    outputs = {case.key: [step.output for step in case.steps] for case in seen}
+    assert set(outputs[small[0]]) == {'"out"'}
+    assert sorted(outputs[large], key=str) == ['"out"'] + [None] * 30
