@@ -25,3 +25,5 @@ class Case(msgspec.Struct, kw_only=True):
     """Span events by span id: JSON text as in `steps.events`, where a span has any."""
     forced: bool = False
     """True where somebody wants a new answer, not a remembered one."""
+    asked: bool = False
+    """True where a person waits for it."""

@@ -15,6 +15,7 @@ from collector.reasoning.context import Chunk, Limits
 from collector.reasoning.endpoint import Endpoint, Reply
 from collector.reasoning.outage import outlast
 from collector.reasoning.own_traces import OwnTraces
+from collector.reasoning.policy import is_worth_a_model
 from collector.reasoning.prompt import messages
 from collector.reasoning.provider import Provider
 from collector.reasoning.question import (
@@ -32,6 +33,7 @@ from collector.reasoning.question import (
 )
 from collector.reasoning.reasoner import OverBudget, PartialAnswer, ProviderClosed, ReasonerError
 from collector.reasoning.redact import Redactor
+from collector.reasoning.rules import Rules
 from collector.telemetry import Telemetry
 
 TRIES = 2
@@ -62,6 +64,8 @@ class OpenAI:
         self._means = means
 
     async def explain(self, case: Case) -> list[Explanation]:
+        if not is_worth_a_model(case):
+            return await Rules().explain(case)
         question = await asyncio.to_thread(prepare, case, self._means.redactor)
         found: list[Explanation] = []
         reasons: dict[bytes, str] = {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from collector.model import Step
+from collector.reasoning.case import Case
 
 EXPLAINED_KINDS = frozenset(
     {"agent", "llm", "tool", "retriever", "reranker", "guardrail", "evaluator", "embedding", "memory"}
@@ -25,6 +26,15 @@ def is_worth(step: Step) -> bool:
 
 def worth_explaining(steps: Iterable[Step]) -> frozenset[bytes]:
     return frozenset(step.span_id for step in steps if is_worth(step))
+
+
+def is_worth_a_model(case: Case) -> bool:
+    """False for plain traffic that went well, which rules explain as well and for nothing, until a person asks."""
+    if case.asked or case.forced:
+        return True
+    if case.facts.plumbing:
+        return False
+    return case.facts.status == "error" or any(step.kind in EXPLAINED_KINDS for step in case.steps)
 
 
 def delay_ms(attempt: int, jitter: float) -> int:

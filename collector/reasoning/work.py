@@ -10,9 +10,10 @@ from collector.mapping.prices import PriceTable
 from collector.model import EXECUTION_SPAN, ExecutionKey, Explanation, Step
 from collector.reasoning.case import Case
 from collector.reasoning.reasoner import Engine, PartialAnswer, ReasonerError
+from collector.store.asking import ASKED
 from collector.store.database import Database
 from collector.store.history import Histories, StepHistory, StepName
-from collector.store.jobs import Taken
+from collector.store.jobs import SETTLED_OFFSET, Taken
 from collector.store.loading import Loaded, count_steps, load_many
 from collector.telemetry import Telemetry
 
@@ -104,6 +105,7 @@ class Work:
             records=loaded.records,
             events=loaded.events,
             forced=any(job.forced for job in outcome.taken.jobs.values()),
+            asked=any(job.priority % SETTLED_OFFSET == ASKED for job in outcome.taken.jobs.values()),
         )
 
     async def explain(self, outcome: Outcome) -> None:

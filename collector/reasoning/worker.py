@@ -26,6 +26,7 @@ from collector.store.database import Database
 from collector.store.jobs import SETTLED_OFFSET, Due, Lane, Lease, look
 from collector.store.leases import Sweep, reopen, sweep
 from collector.store.notify import Listener, connects_to
+from collector.store.spending import forget
 from collector.telemetry import Telemetry
 
 EVERYTHING = Lane()
@@ -36,6 +37,9 @@ FAIR_LOOK = 4
 CLASSES = (1, 2, 6)
 """Where the lower classes begin: behind URGENT, ASKED, ORDINARY."""
 UNTIL_DUE_S = 0.03
+ANSWERS_KEPT = timedelta(days=30)
+SELDOM = 0.1
+"""How often a sweep also does what is hardly ever needed: about once a minute."""
 
 Do = Callable[[Sequence[Due]], Awaitable[bool]]
 
@@ -194,7 +198,10 @@ class Worker:
             try:
                 async with self._database.connection() as conn, conn.transaction():
                     rule = Sweep(delays(options.max_attempts, random), options.max_attempts)
-                    found = await sweep(conn, rule) or await reopen(conn)
+                    found = await sweep(conn, rule)
+                    if random() < SELDOM:  # noqa: S311 - spreads the work
+                        found |= await reopen(conn)
+                        await forget(conn, ANSWERS_KEPT)
                 if found:
                     self.wake()
             except Exception as error:  # noqa: BLE001 - the top of a loop: reported, then the next round

@@ -22,7 +22,7 @@ from tests.fake_provider import Act, FakeProvider, half
 from tests.integration.reasoning import queue
 from tests.integration.reasoning.queue import AT_ONCE, arrive, job, statuses, texts
 from tests.integration.reasoning.test_worker import is_quiet, until
-from tests.integration.store.writer_rows import execution, rows, writing
+from tests.integration.store.writer_rows import batch, execution, root, rows, trace, writing
 
 
 @asynccontextmanager
@@ -243,6 +243,23 @@ async def test_over_budget_may_fall_back_to_rules(database: Database, fake: Fake
     found = await rows(database, "SELECT DISTINCT reasoner, model, cost_usd FROM reasonings")
     assert [tuple(row.values()) for row in found] == [("rules", None, None)]
     assert len(await texts(database, key)) == 4
+
+
+async def test_plain_traffic_that_went_well_is_not_paid_for_until_somebody_asks(
+    database: Database, fake: FakeProvider
+) -> None:
+    trace_id, failed = trace(), trace()
+    async with writing(database, AT_ONCE) as writer, reasoning(database, fake):
+        await writer.write(batch([root(trace_id, kind="http"), root(failed, kind="http", status="error")]))
+        await until(lambda: is_quiet(database))
+        (asked,) = fake.asked
+        assert asked == ["s1", "execution"]
+        found = await rows(database, "SELECT DISTINCT reasoner FROM reasonings WHERE trace_id = $1", trace_id)
+        assert [row["reasoner"] for row in found] == ["rules"]
+        async with database.connection() as conn, conn.transaction():
+            await queue.ask_again(conn, ExecutionKey(1, trace_id))
+        await until(lambda: is_quiet(database))
+    assert len(fake.calls) == 2
 
 
 async def test_cancelling_reaches_the_running_call(database: Database, fake: FakeProvider) -> None:
