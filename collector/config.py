@@ -203,7 +203,12 @@ def _pairs(settings: Settings) -> list[str]:
             "set one, or use XRAY_REASONER=rules.",
         ),
         (
-            not settings.is_loopback and settings.auth != "off",
+            settings.auth == "on",
+            "XRAY_AUTH=on asks for API keys, which this version does not have: stay on 127.0.0.1 without it, "
+            "or say XRAY_AUTH=off to accept that anyone who reaches the ports can write and read.",
+        ),
+        (
+            not settings.is_loopback and settings.auth == "auto",
             f"XRAY_HOST={settings.host} can be reached from other machines and this version has no API keys yet: "
             "use 127.0.0.1, or say XRAY_AUTH=off to accept that anyone who reaches the ports can write and read.",
         ),

@@ -112,3 +112,8 @@ def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         load({}, {}).host = "x"  # type: ignore[misc]
     assert {field.name for field in msgspec.structs.fields(Settings)}
+
+
+def test_keys_that_nothing_would_check_are_not_promised() -> None:
+    with pytest.raises(Misconfigured, match="XRAY_AUTH=on asks for API keys"):
+        load({}, {"XRAY_AUTH": "on"})
