@@ -24,7 +24,7 @@ up: install ## Start X-Ray on this machine (OTLP, REST, reasoning, its own Postg
 	$(BIN)/xray up
 
 test: check ## Check everything, then run every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q
 
 check: $(VENV)/.dev ## Format, lint, types, layers
 	$(BIN)/ruff format --check .
