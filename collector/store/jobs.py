@@ -41,6 +41,7 @@ GROUP BY project_id, trace_id
 """
 
 # Lock and lease what is due of one execution: the gate with the steps that wait for it, steps that are tried again.
+# Where the gate is due, too, steps leave with it alone: who locked it a moment ago is about to take them all.
 TAKE = """
 WITH gate AS MATERIALIZED (
     SELECT span_id FROM reasoning_jobs
@@ -49,7 +50,9 @@ WITH gate AS MATERIALIZED (
 ), steps AS MATERIALIZED (
     SELECT span_id FROM reasoning_jobs
     WHERE project_id = $1 AND trace_id = $2 AND span_id <> '' AND status = 'pending'
-        AND (run_at <= now() OR EXISTS (SELECT FROM gate))
+        AND (EXISTS (SELECT FROM gate) OR run_at <= now() AND NOT EXISTS (
+            SELECT FROM reasoning_jobs g WHERE g.project_id = $1 AND g.trace_id = $2 AND g.span_id = ''
+                AND g.status = 'pending' AND g.run_at <= now()))
     ORDER BY span_id LIMIT $6 FOR UPDATE SKIP LOCKED
 )
 UPDATE reasoning_jobs j
