@@ -24,7 +24,7 @@ HELP: dict[str, dict[str, str]] = {
         "host": "Address to listen on; any but a loopback one needs keys, or auth off",
         "grpc_port": "OTLP over gRPC; 0 picks a free port",
         "http_port": "OTLP over HTTP, and REST; 0 picks a free port",
-        "auth": "auto, on or off: whether API keys are asked for",
+        "auth": "auto or off (keys, and with them on, come with a later version): off lets other hosts in",
         "roles": "Any of receive, reason, serve, export",
         "workers": "Receiving processes that share the ports",
         "tls_cert": "File with the certificate (PEM) for both ports",
