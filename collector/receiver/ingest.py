@@ -3,8 +3,9 @@
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ DEFAULT_PROJECT = "default"
 LARGE_BYTES = 1 << 20
 """Larger bodies are decoded and mapped in a thread: about 5 ms of work."""
 MESSAGE_LIMIT = 4000
+STUCK = "The database does not answer just now; send this again."
 T = TypeVar("T")
 
 
@@ -87,6 +89,8 @@ class Ingest:
         self.admission = admission
         self.telemetry = telemetry
         self.answer_within_s = 15.0
+        self.stored_within_s = 4.0
+        """Where there is a spool: a store that takes longer counts as away. Collectors give up on a call after 5 s."""
         self._store = store
         self._projects = projects
         self._decoder = Decoder()
@@ -157,7 +161,8 @@ class Ingest:
         items = sum(len(getattr(scope, shape.items)) for each in resources for scope in getattr(each, shape.scopes))
         lost: Unavailable | None = None
         try:
-            project_of = await self._project_ids(request, {project_name(each.resource) for each in resources})
+            async with self._patience():
+                project_of = await self._project_ids(request, {project_name(each.resource) for each in resources})
         except Unavailable as error:
             project_of, lost = _nowhere, error
         repairs = decoded.findings.repairs
@@ -172,13 +177,23 @@ class Ingest:
         try:
             if content.lost is not None:
                 raise content.lost
-            return await self._store.write(content.batch)
+            async with self._patience():
+                return await self._store.write(content.batch)
         except Unavailable as error:
             if self._spool is None or isinstance(error, Overloaded):
                 raise
             signal, encoding = request.signal.value, request.encoding.value
             await self._spool.append(Spooled(signal, encoding, request.project, request.body))
             return []
+
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        """Raises Unavailable where the block takes too long and a spool can help; what it began may be stored still."""
+        try:
+            async with asyncio.timeout(self.stored_within_s if self._spool else None):
+                yield
+        except TimeoutError:
+            raise Unavailable(STUCK) from None
 
     def _count(self, signal: Signal, content: _Content, written: list[Refusal]) -> None:
         metrics = self.telemetry.metrics

@@ -24,6 +24,8 @@ NOTIFY_PAUSE_S = 0.1
 NOTIFY = "SELECT pg_notify('xray_jobs', '')"
 STOPPING = "X-Ray is stopping; send this again."
 AWAY = "The database can't be used just now; send this again."
+STUCK_AFTER_S = 4.0
+"""A database that has not answered for so long counts as away; collectors give up on a call after 5 s."""
 
 
 class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ class Writer:
         memory = Memory()
         self._links = [self._make_link(memory) for _ in range(options.connections)]
         self._without_database: set[Link] = set()
+        self._asking_since: dict[Link, float] = {}
 
     def _make_link(self, memory: Memory) -> Link:
         options = self._options
@@ -88,8 +91,10 @@ class Writer:
 
     @property
     def is_available(self) -> bool:
-        """False while Postgres is away: every link tries in vain to connect."""
-        return len(self._without_database) < len(self._links)
+        """False while Postgres is away: every link tries in vain to connect, or gets no answer."""
+        stuck_since = time.monotonic() - STUCK_AFTER_S
+        stuck = {link for link, since in self._asking_since.items() if since < stuck_since}
+        return len(self._without_database | stuck) < len(self._links)
 
     @property
     def is_healthy(self) -> bool:
@@ -158,8 +163,11 @@ class Writer:
                 _refuse(group, AWAY)
                 if fault_of(error) == "lost":
                     link.drop()
+                    continue
+            self._asking_since.pop(link)
 
     async def _connect(self, link: Link) -> None:
+        self._asking_since.setdefault(link, time.monotonic())
         pause_s = BACK_OFF_LEAST_S
         while True:
             try:
@@ -170,6 +178,7 @@ class Writer:
                 if not self.is_available:
                     self._refuse_waiting(AWAY)
             else:
+                self._asking_since.pop(link)
                 return self._without_database.discard(link)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, BACK_OFF_MOST_S)
@@ -189,6 +198,7 @@ class Writer:
         return taken
 
     async def _store(self, link: Link, group: list[_Waiting]) -> None:
+        self._asking_since[link] = time.monotonic()
         began = time.perf_counter()
         stored = await link.store(_gather(group))
         _answer(group, stored)

@@ -51,6 +51,7 @@ class Client:
     target: str
     acknowledged: list[str] = field(default_factory=list)
     sent: int = 0
+    refused: int = 0
     first: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -75,6 +76,7 @@ class Client:
                     export(body, timeout=10)
                 except grpc.RpcError:
                     # Not acknowledged: nothing was promised. The door may be gone for good.
+                    self.refused += 1
                     if self._stop.wait(0.02):
                         return
                     continue

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from collector.store.embedded import EmbeddedPostgres
@@ -83,6 +84,26 @@ async def test_the_spool_survives_a_kill(postgres: EmbeddedPostgres, tmp_path: P
     wait_for("the spool to be empty", lambda: spool_bytes(xray) == 0, 30)
     assert_all_there(xray, acknowledged)
     xray.stop()
+
+
+@pytest.mark.timeout(180)
+async def test_a_postgres_that_hangs_loses_nothing(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    xray = await start(postgres, tmp_path)
+    clients = [Client(xray.target).start() for _ in range(4)]
+    assert clients[0].first.wait(20)
+    assert postgres.pid is not None
+    server = psutil.Process(postgres.pid)
+    frozen = [server, *server.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    send_while_away(xray, clients)
+    for process in frozen:
+        process.resume()
+    wait_for("X-Ray to be ready again", lambda: is_ready(xray), 5)
+    wait_for("the spool to be empty", lambda: spool_bytes(xray) == 0, 30)
+    assert_all_there(xray, acknowledged_by(clients))
+    assert sum(client.refused for client in clients) == 0
+    assert xray.stop() == 0
 
 
 @pytest.mark.timeout(180)

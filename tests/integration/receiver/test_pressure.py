@@ -200,6 +200,25 @@ async def test_while_postgres_is_away_the_spool_takes_it(database: Database, rou
     await away.writer.stop()
 
 
+class Silent(Gate):
+    """Postgres that takes what it is given, and says nothing."""
+
+    async def project_id(self, _: str) -> int:
+        await self.opened.wait()
+        return 1
+
+
+@pytest.mark.parametrize("knows_projects", [True, False])
+async def test_while_postgres_hangs_the_spool_takes_it(database: Database, knows_projects: bool) -> None:
+    spool, silent = Spool(), Silent()
+    async with receiving(database, Setup(store=silent, projects=database if knows_projects else silent)) as receiver:
+        receiver.ingest.use_spool(spool)
+        receiver.ingest.stored_within_s = 0.1
+        assert (await receiver.send("grpc", traces(span()))).ok
+        assert len(spool.requests) == 1
+        silent.opened.set()
+
+
 @pytest.mark.parametrize("error", [Overloaded("full"), Rejected("wrong")])
 async def test_the_spool_takes_nothing_else(database: Database, error: Exception) -> None:
     class Failing:
