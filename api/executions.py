@@ -13,21 +13,22 @@ from api import cursor
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import ExecutionDetail, ExecutionPage, WideStepView
 from api.services import AnyRequest, Given, Project, Services, execution_of, project_of
+from api.traces import execution_or_logs_of
 from api.views import Assembled, detail, detail_page, list_item, wide_step_view
 from collector.errors import NotFound
 from collector.mapping.assemble import assemble
-from collector.model import EXECUTION_SPAN, Record, Step
+from collector.model import EXECUTION_SPAN, Step
 from collector.store.deletion import delete_execution
 from collector.store.executions import (
     ExecutionRow,
     Place,
     StepPlace,
     list_executions,
-    read_records,
     read_step,
     read_steps,
 )
 from collector.store.reasonings import States, load_own_states, load_states
+from collector.store.records import Records, read_records, read_stray_records
 from collector.store.search import ExecutionFilter, conditions, searching
 from collector.store.steps import load_wide_step
 
@@ -52,7 +53,7 @@ class DetailQuery(msgspec.Struct, frozen=True, kw_only=True):
 class Read(NamedTuple):
     row: ExecutionRow
     steps: list[Step]
-    records: list[Record]
+    records: Records
 
 
 @get("/executions", operation_class=described(ExecutionQuery))
@@ -79,14 +80,23 @@ async def show(request: AnyRequest, services: Given, execution_id: FromPath[str]
     after = cursor.step_place(query.steps_cursor) if query.steps_cursor else None
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
-        row = await execution_of(conn, project, execution_id)
+        row = await execution_or_logs_of(conn, project, execution_id)
         if after is not None or row.step_count > query.steps_limit:
             return _json(msgspec.json.encode(await _page(conn, project, row, after, query.steps_limit)))
-        read = Read(row, await read_steps(conn, row), await read_records(conn, row.key))
+        read = Read(row, await read_steps(conn, row), await _records(conn, row))
         states = await load_states(conn, row.key)
     if len(read.steps) < MANY_STEPS:
         return _json(_detail_json(read, services, project, states))
     return _json(await asyncio.to_thread(_detail_json, read, services, project, states))
+
+
+async def _records(conn: AsyncConnection, row: ExecutionRow) -> Records:
+    """All of an execution's records; where they are too many, `unread` counts those that are of no step."""
+    read = await read_records(conn, row.key)
+    if not read.unread:
+        return read
+    stray = await read_stray_records(conn, row.key)
+    return Records(read.found + stray.found, stray.unread)
 
 
 def _detail_json(read: Read, services: Services, project: Project, states: States) -> bytes:
@@ -100,10 +110,11 @@ async def _page(
     found = await read_steps(conn, row, after, limit + 1)
     page = found[:limit]
     span_ids = {step.span_id for step in page}
-    joined, _ = await asyncio.to_thread(assemble, page, await read_records(conn, row.key, span_ids))
+    joined, _ = await asyncio.to_thread(assemble, page, (await read_records(conn, row.key, span_ids)).found)
+    stray = Records([]) if after else await read_stray_records(conn, row.key)
     states = await load_states(conn, row.key, span_ids)
     listed = list_item(row, project.name, states.of(row.trace_id, EXECUTION_SPAN, row.revision))
-    shown = detail_page(listed, row, joined, states)
+    shown = detail_page(listed, row, joined, states, stray)
     if len(found) > limit:
         shown.next_steps_cursor = cursor.of_step(StepPlace(page[-1].start_ns, page[-1].span_id))
     return shown
@@ -117,29 +128,32 @@ async def show_step(
     wanted = span_id_of(span_id)
     async with services.database.begin() as conn:
         row = await execution_of(conn, await project_of(conn, request), execution_id)
+        own = await read_records(conn, row.key, {wanted})
         if row.step_count > MOST_STEPS:
-            read = Read(row, await read_step(conn, row, wanted), await read_records(conn, row.key, {wanted}))
+            read = Read(row, await read_step(conn, row, wanted), own)
         else:
-            read = Read(row, await read_steps(conn, row), await read_records(conn, row.key))
+            every = await read_records(conn, row.key)
+            read = Read(row, await read_steps(conn, row), Records(every.found + own.found))
         wide = await load_wide_step(conn, row, wanted)
         states = await load_states(conn, row.key, {wanted})
     whole = await asyncio.to_thread(_assembled, read, services)
     step = next((step for step in whole.steps if step.span_id == wanted), None)
     if step is None:
         raise NotFound(f"There is no step {span_id[:100]!r} in this execution.")
-    return wide_step_view(whole, step, wide, states.of(row.trace_id, wanted, row.revision))
+    return wide_step_view(whole._replace(records=own), step, wide, states.of(row.trace_id, wanted, row.revision))
 
 
 @delete("/executions/{execution_id:str}", operation_class=described(ProjectQuery), status_code=204)
 async def remove(request: AnyRequest, services: Given, execution_id: FromPath[str]) -> None:
     """Delete an execution with its steps, log records, jobs and reasoning."""
     async with services.database.begin() as conn:
-        await delete_execution(conn, await execution_of(conn, await project_of(conn, request), execution_id))
+        project = await project_of(conn, request)
+        await delete_execution(conn, await execution_or_logs_of(conn, project, execution_id))
 
 
 def _assembled(read: Read, services: Services) -> Assembled:
-    steps, facts = assemble(read.steps, read.records, services.prices)
-    return Assembled(read.row, facts, steps)
+    steps, facts = assemble(read.steps, read.records.found, services.prices)
+    return Assembled(read.row, facts, steps, read.records)
 
 
 def _json(body: bytes) -> Response[Any]:

@@ -51,6 +51,9 @@ class WideStepView(StepView, kw_only=True):
     flags: int | None
     attributes: msgspec.Raw
     events: msgspec.Raw
+    """Span events and log records (`"source": "log"`) in the order of time."""
+    events_left_out: int
+    """Log records that are too many to be shown; errors and early ones are."""
     links: msgspec.Raw
     resource: Json
     scope: Json
@@ -93,6 +96,9 @@ class ExecutionDetail(ExecutionView, kw_only=True):
     steps: list[StepView]
     next_steps_cursor: str | None = None
     """Where an execution has more steps than are answered at once: `steps_cursor` for the next ones."""
+    events: msgspec.Raw
+    """Log records of this trace that name no span, or one that has not come."""
+    events_left_out: int
 
 
 class ExecutionPage(msgspec.Struct):

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import msgspec
 
 from api.schemas import ExecutionDetail, ExecutionView, JobView, StepView, WideStepView
+from collector.mapping.record_events import events_of, without_step
 from collector.mapping.values import moved_text
 from collector.model import EXECUTION_SPAN, Facts, Reasoning, Step, StepError, Tokens
 from collector.store.executions import ExecutionRow
 from collector.store.ledger import LedgerRow
 from collector.store.reasonings import States
+from collector.store.records import Records
 from collector.store.steps import WideStep
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +26,7 @@ class Assembled(NamedTuple):
     row: ExecutionRow
     facts: Facts
     steps: list[Step]
+    records: Records
 
 
 def raw(json_text: str | None) -> msgspec.Raw:
@@ -77,13 +80,15 @@ def detail(whole: Assembled, project: str, states: States) -> ExecutionDetail:
     """An execution from all of its steps, exact at any time: its row may not have settled yet."""
     row, facts = whole.row, whole.facts
     status = "running" if facts.status == "ok" and row.status == "running" else facts.status
+    stray = without_step(whole.records.found, {step.span_id for step in whole.steps})
+    events = events_of(None, stray, whole.records.unread)
     return ExecutionDetail(
         execution_id=facts.execution_id or row.trace_id.hex(),
         trace_id=row.trace_id.hex(),
         project=project,
-        name=facts.name,
+        name=facts.name or row.name,
         kind=facts.kind,
-        service=facts.service,
+        service=facts.service or row.service,
         status=status,
         started_at=row.started_at,
         completed_at=None if status == "running" else row.ended_at,
@@ -105,15 +110,22 @@ def detail(whole: Assembled, project: str, states: States) -> ExecutionDetail:
         warnings=facts.warnings,
         root_span_id=facts.root_span_id.hex(),
         steps=[step_view(step, states.of(row.trace_id, step.span_id, row.revision)) for step in whole.steps],
+        events=msgspec.Raw(events.text.encode()),
+        events_left_out=events.left_out,
     )
 
 
-def detail_page(listed: ExecutionView, row: ExecutionRow, steps: list[Step], states: States) -> ExecutionDetail:
+def detail_page(
+    listed: ExecutionView, row: ExecutionRow, steps: list[Step], states: States, stray: Records
+) -> ExecutionDetail:
     """A page of a very large execution: its facts as they stand in its row, and some of its steps."""
+    events = events_of(None, stray.found, stray.unread)
     return ExecutionDetail(
         **{name: getattr(listed, name) for name in listed.__struct_fields__},
         root_span_id=row.root_span_id.hex(),
         steps=[step_view(step, states.of(row.trace_id, step.span_id, row.revision)) for step in steps],
+        events=msgspec.Raw(events.text.encode()),
+        events_left_out=events.left_out,
     )
 
 
@@ -150,6 +162,7 @@ def wide_step_view(whole: Assembled, step: Step, wide: WideStep | None, reasonin
     """A step with what it alone has; `wide` is None for one that only its pending span tells of."""
     shown = step_view(step, reasoning)
     wide = wide or NOTHING_WIDE
+    events = events_of(wide.events, whole.records.found, whole.records.unread)
     return WideStepView(
         **{name: getattr(shown, name) for name in shown.__struct_fields__},
         execution_id=whole.facts.execution_id or whole.row.trace_id.hex(),
@@ -158,7 +171,8 @@ def wide_step_view(whole: Assembled, step: Step, wide: WideStep | None, reasonin
         trace_state=wide.trace_state,
         flags=wide.flags,
         attributes=msgspec.Raw(all_attributes(wide).encode()),
-        events=msgspec.Raw((wide.events or "[]").encode()),
+        events=msgspec.Raw(events.text.encode()),
+        events_left_out=events.left_out,
         links=msgspec.Raw((wide.links or "[]").encode()),
         resource=raw(wide.resource),
         scope=raw(wide.scope),

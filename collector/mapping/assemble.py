@@ -18,6 +18,7 @@ from collector.mapping.tree import TOP, Tree, grow, start_order
 from collector.model import Facts, Record, Step
 
 RUNNING_NOTE = "only the start of this step has come"
+LOGS_NOTE = "nothing but log records has come of this trace"
 
 
 def assemble(steps: list[Step], records: list[Record], prices: PriceTable | None = None) -> tuple[list[Step], Facts]:
@@ -30,7 +31,7 @@ def assemble(steps: list[Step], records: list[Record], prices: PriceTable | None
     notes = [f"{missing} log record{'s' * (missing > 1)} of steps that did not come"] if missing else []
     tree = grow(whole)
     if not whole:
-        return [], _nothing(notes)
+        return [], _nothing([LOGS_NOTE, *notes] if loose else notes)
     totals = total(tree, prices)
     facts = compute(tree, totals, notes)
     return _completed(tree, facts, totals.listed), facts

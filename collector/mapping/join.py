@@ -50,20 +50,6 @@ def join(steps: list[Step], records: list[Record]) -> tuple[list[Step], list[Rec
     return joined, [record for found in by_span.values() for record in found]
 
 
-def event_json(record: Record) -> str:
-    """The record in the shape of a span event, for readers of a step (or of an execution, where it names no step)."""
-    attributes = _attributes(record)
-    found: dict[str, Any] = {
-        "name": record.event_name or attributes.get("event.name") or "log",
-        "time_unix_nano": str(record.time_ns),
-        "attributes": orjson.Fragment(record.attributes),
-        "severity": record.severity,
-    }
-    if record.body is not None:
-        found["body"] = orjson.Fragment(record.body)
-    return orjson.dumps(found).decode()
-
-
 def once(records: Iterable[Record]) -> list[Record]:
     """Each record once, in the order in which things happened."""
     distinct: dict[object, Record] = {}
@@ -109,7 +95,7 @@ def tell(records: list[Record]) -> Told:
     told = Told()
     spoken: list[tuple[tuple[bool, int, int, int], Event]] = []
     for record in records:
-        attributes = _attributes(record)
+        attributes = attributes_of(record)
         name = record.event_name or str(attributes.get("event.name") or "")
         if name in EXCEPTIONS or "exception.type" in attributes or "exception.message" in attributes:
             _read_exception(record, name, attributes, told)
@@ -124,7 +110,7 @@ def tell(records: list[Record]) -> Told:
     return told
 
 
-def _attributes(record: Record) -> Mapping[str, Any]:
+def attributes_of(record: Record) -> Mapping[str, Any]:
     found = parse_json(record.attributes)
     return found if isinstance(found, dict) else {}
 

@@ -3,7 +3,7 @@
 Every function takes a connection and never commits.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, literal, or_, se
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import ExecutionKey, Facts, Record, Step, StepError, StepExtra, Tokens
-from collector.store.schema import executions, records, steps
+from collector.store.records import read_records
+from collector.store.schema import executions, steps
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,6 @@ EXECUTION_COLUMNS = [executions.c[name] for name in (*EXECUTION_FIELDS, *TOKEN_C
 STEP_FIELDS = [field for field in Step.__struct_fields__ if field not in ("error", "tokens")]
 ERROR_COLUMNS = ("error_type", "error_message", "error_stacktrace")
 STEP_COLUMNS = [steps.c[name] for name in (*STEP_FIELDS, *ERROR_COLUMNS, *TOKEN_COLUMNS)]
-RECORD_COLUMNS = [records.c[name] for name in Record.__struct_fields__]
 
 INDEXED_TEXT = 500
 """Characters of a text that an index of `executions` holds: Postgres refuses index rows over 2.7 KB."""
@@ -136,14 +136,14 @@ def _place() -> ColumnElement[Any]:
 
 
 async def load_steps(conn: AsyncConnection, key: ExecutionKey) -> tuple[list[Step], list[Record], ExecutionRow | None]:
-    """All steps in start order and all log records of an execution, without the wide columns.
+    """All steps in start order and the log records of an execution, without the wide columns.
 
     The execution is read first: what commits meanwhile may be among the steps, but is never counted in the revision.
     """
     execution = await load_execution(conn, key)
     if execution is None:
         return [], [], None
-    return await read_steps(conn, execution), await read_records(conn, key), execution
+    return await read_steps(conn, execution), (await read_records(conn, key)).found, execution
 
 
 def steps_of(execution: ExecutionRow, *columns: Any) -> Select[Any]:
@@ -178,20 +178,6 @@ async def read_step(conn: AsyncConnection, execution: ExecutionRow, span_id: byt
     """One step; two, where a sender used its span id for two."""
     query = steps_of(execution, *STEP_COLUMNS).where(steps.c.span_id == span_id)
     return [step_of(row) for row in (await conn.execute(query)).mappings()]
-
-
-async def read_records(
-    conn: AsyncConnection, key: ExecutionKey, span_ids: Collection[bytes] | None = None
-) -> list[Record]:
-    """All log records of an execution, or those of some steps."""
-    query = (
-        select(*RECORD_COLUMNS)
-        .where(records.c.project_id == key.project_id, records.c.trace_id == key.trace_id)
-        .order_by(records.c.time_ns, records.c.record_id)
-    )
-    if span_ids is not None:
-        query = query.where(records.c.span_id.in_(span_ids))
-    return [Record(**row) for row in (await conn.execute(query)).mappings()]
 
 
 async def save_facts(conn: AsyncConnection, key: ExecutionKey, facts: Facts, revision: int) -> None:

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.model import ExecutionKey, Record, Step
 from collector.store.executions import (
     EXECUTION_COLUMNS,
-    RECORD_COLUMNS,
     STEP_COLUMNS,
     ExecutionRow,
     execution_row,
     step_of,
 )
-from collector.store.schema import executions, records, steps
+from collector.store.records import read_records_of_many
+from collector.store.schema import executions, steps
 
 
 class Loaded(msgspec.Struct):
@@ -85,10 +85,7 @@ async def _load_project(conn: AsyncConnection, project_id: int, ours: BindParame
         loaded.steps.append(step_of(row))
         if row["events"] is not None:
             loaded.events[row["span_id"]] = row["events"]
-    logged = select(*RECORD_COLUMNS, records.c.trace_id).where(
-        records.c.project_id == project_id, records.c.trace_id == any_(ours)
-    )
-    for row in (await conn.execute(logged)).mappings():
-        if loaded := found.get(row["trace_id"]):
-            loaded.records.append(Record(**{name: row[name] for name in Record.__struct_fields__}))
+    for trace_id, record in await read_records_of_many(conn, project_id, ours):
+        if loaded := found.get(trace_id):
+            loaded.records.append(record)
     return {ExecutionKey(project_id, trace_id): loaded for trace_id, loaded in found.items()}

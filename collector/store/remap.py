@@ -24,7 +24,8 @@ from collector.mapping.steps import map_traces
 from collector.model import ExecutionKey, StepRow
 from collector.store import schema
 from collector.store.database import Database
-from collector.store.executions import ExecutionRow, load_execution, read_records, read_steps, save_facts
+from collector.store.executions import ExecutionRow, load_execution, read_steps, save_facts
+from collector.store.records import read_records
 from collector.store.rollups import Settled, record
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -128,7 +129,7 @@ async def _remap_execution(database: Database, key: ExecutionKey, prices: PriceT
         await raw.execute(CHANGED, *key, errors)
         if execution.settled:
             steps, facts = await asyncio.to_thread(
-                assemble, await read_steps(conn, execution), await read_records(conn, key), prices
+                assemble, await read_steps(conn, execution), (await read_records(conn, key)).found, prices
             )
             await save_facts(conn, key, facts, execution.revision + 1)
             await record(raw, [Settled(key, execution.revision + 1, steps)])

@@ -39,7 +39,7 @@ def attribute(key: str, value: Any) -> dict[str, Any]:
 
 def request(*spans: dict[str, Any], service: str = "shop", **resource: Any) -> ExportTraceServiceRequest:
     attributes = [attribute(key, value) for key, value in {"service.name": service, **resource}.items()]
-    ids = [_in_base64(each) for each in spans]
+    ids = [in_base64(each) for each in spans]
     body = {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": [{"spans": ids}]}]}
     return json_format.ParseDict(body, ExportTraceServiceRequest())
 
@@ -52,9 +52,9 @@ def span_id(number: int) -> str:
     return f"{number:016x}"
 
 
-def _in_base64(part: dict[str, Any]) -> dict[str, Any]:
+def in_base64(part: dict[str, Any]) -> dict[str, Any]:
     """The ids of a span or link as protobuf's JSON has them."""
     ids = ("traceId", "spanId", "parentSpanId")
     encoded = {key: b64encode(bytes.fromhex(part[key])).decode() for key in ids if key in part}
-    links = {"links": [_in_base64(link) for link in part["links"]]} if "links" in part else {}
+    links = {"links": [in_base64(link) for link in part["links"]]} if "links" in part else {}
     return part | encoded | links

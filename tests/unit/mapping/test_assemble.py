@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from collector.mapping.assemble import assemble
+from collector.mapping.assemble import LOGS_NOTE, assemble
 from collector.model import StepError
 from tests.unit.mapping.shapes import llm, record, span_id, step
 
@@ -146,7 +146,7 @@ def test_log_records_alone_make_an_execution_without_steps() -> None:
     found, facts = assemble([], [record("gen_ai.user.message", {"content": "hi"})])
     assert found == []
     assert facts.root_missing
-    assert facts.warnings == ["1 log record of steps that did not come"]
+    assert facts.warnings == [LOGS_NOTE, "1 log record of steps that did not come"]
 
 
 def test_what_was_handed_in_stays_as_it_was() -> None:

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from collector.mapping.assemble import assemble
-from collector.mapping.join import event_json, join
+from collector.mapping.join import join
+from collector.mapping.record_events import event_json
 from collector.model import Record, Step, StepError, Tokens
 from tests.unit.mapping.shapes import llm, record, step
 
@@ -177,7 +178,10 @@ def test_a_record_reads_as_an_event() -> None:
         "name": "log",
         "time_unix_nano": str(logged.time_ns),
         "attributes": {"free": 2**60},
+        "source": "log",
         "severity": 17,
+        "severity_text": "ERROR",
+        "span_id": f"{1:016x}",
         "body": "disk full",
     }
     assert "body" not in orjson.loads(event_json(record("gen_ai.evaluation.result")))
