@@ -8,7 +8,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from api import executions, health, otlp, reasoning, stats, stream
+from api import executions, health, otlp, prices, reasoning, stats, stream
 from api.problems import problem_handlers
 from api.schema_page import SchemaPage
 from api.services import Services
@@ -32,6 +32,7 @@ def create_routers(services: Services) -> list[Router]:
         *(reasoning.jobs_page, reasoning.show_job, reasoning.retry_job, reasoning.cancel_job),
         *(reasoning.ask_again, reasoning.process, reasoning.reasoning_stats),
         *(stats.steps_page, stats.timeline_page, stream.stream),
+        *(prices.prices_page, prices.put_price, prices.delete_price),
     ]
     return [
         Router("/api/v1", route_handlers=handlers, **shared),

@@ -36,7 +36,7 @@ class Services(msgspec.Struct, kw_only=True):
     database: Database
     telemetry: Telemetry
     hub: Hub
-    prices: PriceTable | None = None
+    prices: PriceTable = msgspec.field(default_factory=PriceTable)
     ready: Callable[[], Awaitable[dict[str, str]]] = _always
     """Every part of the process: "ok", or what keeps it from its work."""
     before_metrics: Callable[[], Awaitable[None]] = _nothing

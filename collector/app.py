@@ -23,6 +23,7 @@ from collector.parts import (
     open_database,
     start_grpc_door,
     start_http_door,
+    start_prices,
     start_reasoning,
     start_receiving,
     start_relay,
@@ -87,6 +88,7 @@ class App:
         process, roles = self._process, self._settings.roles
         listener = self._bound(self._settings.http_port)
         database = await open_database(process, await url)
+        await start_prices(process, database)
         relay = await start_relay(process, database)
         ingest = await start_receiving(process, database, relay) if "receive" in roles else None
         if "reason" in roles:
@@ -97,7 +99,7 @@ class App:
             database=database,
             telemetry=process.telemetry,
             hub=process.hub,
-            prices=process.prices(),
+            prices=process.prices,
             ready=lambda: self._readiness(database),
             before_metrics=job_gauges(process, database),
         )
@@ -109,6 +111,7 @@ class App:
         settings, process = self._settings, self._process
         grpc, http = self._bound(settings.grpc_port), self._bound(settings.http_port)
         database = await open_database(process, opened := await url)
+        await start_prices(process, database)
         if "reason" in settings.roles:
             await start_reasoning(process, database, await start_relay(process, database), None)
             await start_retention(process, database)

@@ -17,7 +17,7 @@ from api.services import Services
 from collector.config import Settings
 from collector.errors import Misconfigured, Unavailable
 from collector.http_server import serving
-from collector.mapping.prices import PriceTable, read_rates
+from collector.pricing import price_table
 from collector.reasoning.making import make_worker
 from collector.reasoning.policy import EXPLAINED_KINDS
 from collector.reasoning.redact import Redactor
@@ -30,6 +30,7 @@ from collector.redacting import RedactingStore
 from collector.store.asking import count_jobs
 from collector.store.database import Database
 from collector.store.folding import Folding
+from collector.store.prices import PriceKeeper
 from collector.store.relay import Relay
 from collector.store.retention import Retention
 from collector.store.spool import Spool
@@ -65,6 +66,7 @@ class Process:
         self.settings = settings
         self.telemetry = Telemetry()
         self.hub = Hub()
+        self.prices = price_table(settings)
         self.health: dict[str, Callable[[], bool]] = {}
         """By part: whether its loops live."""
         self.at_exit = stack
@@ -79,20 +81,17 @@ class Process:
         self.at_exit.push_async_callback(part.stop)
         self.health[name] = lambda: part.is_healthy
 
-    def prices(self) -> PriceTable:
-        file = self.settings.prices_file
-        if file is None:
-            return PriceTable()
-        try:
-            return PriceTable(*read_rates(file.read_text(encoding="utf-8"), f"XRAY_PRICES_FILE={file}"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"XRAY_PRICES_FILE={file} can't be read: {error}.") from error
-
 
 async def open_database(process: Process, url: str) -> Database:
     database = await Database.open(url)
     process.at_exit.push_async_callback(database.close)
     return database
+
+
+async def start_prices(process: Process, database: Database) -> None:
+    keeper = PriceKeeper(database, process.prices, process.telemetry)
+    process.keep("prices", keeper)
+    await keeper.start()
 
 
 async def start_relay(process: Process, database: Database) -> Relay:
@@ -149,7 +148,7 @@ async def start_retention(process: Process, database: Database) -> None:
 
 
 async def start_reasoning(process: Process, database: Database, relay: Relay, ingest: Ingest | None) -> None:
-    worker = make_worker(process.settings, database, process.telemetry, process.prices())
+    worker = make_worker(process.settings, database, process.telemetry, process.prices)
     if ingest is not None:
         worker.use(busy=lambda: ingest.admission.used_bytes > 0)
     worker.on_commit.extend((process.hub.tell, relay.announce))

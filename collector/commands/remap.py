@@ -13,9 +13,10 @@ from api.query import moment
 from collector.commands.database import database_url
 from collector.config import Settings, load
 from collector.errors import Misconfigured
-from collector.mapping.prices import PriceTable, read_rates
+from collector.pricing import price_table
 from collector.store import remap as remapping
 from collector.store.database import Database
+from collector.store.prices import refresh
 
 
 def remap(options: Mapping[str, Any], since: str | None) -> None:
@@ -37,24 +38,16 @@ async def _remap(settings: Settings, since: datetime | None) -> int:
     columns = (TextColumn("executions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with database_url(settings) as url:
         database = await Database.open(url, pool_size=2)
+        prices = price_table(settings)
         try:
+            await refresh(database, prices)
             with Progress(*columns) as bar:
                 task = bar.add_task("executions", total=None)
                 return await remapping.remap(
                     database,
                     since,
                     lambda done, total: bar.update(task, completed=done, total=total),
-                    _prices(settings),
+                    prices,
                 )
         finally:
             await database.close()
-
-
-def _prices(settings: Settings) -> PriceTable:
-    file = settings.prices_file
-    if file is None:
-        return PriceTable()
-    try:
-        return PriceTable(*read_rates(file.read_text(encoding="utf-8"), file.name))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"XRAY_PRICES_FILE={file} can't be read: {error}.") from error

@@ -16,12 +16,14 @@ from collector.store.schema.queue import (
     reasoning_spend,
     reasonings,
 )
+from collector.store.schema.settings import model_prices
 from collector.store.schema.upkeep import remap_runs
 
 __all__ = [
     "JsonText",
     "executions",
     "metadata",
+    "model_prices",
     "origins",
     "projects",
     "provider_slots",

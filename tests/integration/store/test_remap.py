@@ -11,7 +11,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.mapping.assemble import assemble
-from collector.mapping.prices import PriceTable, Rates
+from collector.mapping.prices import PriceTable
+from collector.mapping.rates import Rates
 from collector.mapping.steps import map_traces
 from collector.model import Batch, ExecutionKey, StepRow, Tokens
 from collector.store.database import Database

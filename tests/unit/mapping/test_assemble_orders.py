@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from collector.mapping.assemble import assemble
 from collector.mapping.join import join
-from collector.mapping.prices import PriceTable, Rates
+from collector.mapping.prices import PriceTable
+from collector.mapping.rates import Rates
 from collector.model import Record, Step, StepError, StepExtra, Tokens
 from tests.unit.mapping.shapes import START_NS, record, span_id
 

@@ -9,7 +9,8 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from collector.errors import Misconfigured
-from collector.mapping.prices import PriceTable, Rates, read_rates
+from collector.mapping.prices import Listing, PriceTable
+from collector.mapping.rates import Rates, read_rates
 from collector.model import Step, Tokens
 from tests.unit.mapping.shapes import START_NS, step
 
@@ -153,10 +154,27 @@ def test_own_rates_for_each_kind_of_token() -> None:
     assert usd(call("m", None, tokens), PriceTable({"m": Rates(input=1, output=2)})) == 16
 
 
-def test_a_table_can_be_overridden_without_changing_it() -> None:
-    table = PriceTable({"m": Rates(input=1)})
-    assert usd(call("m", tokens=Tokens(1_000_000)), table.overridden({"M": Rates(input=9)})) == 9
-    assert usd(call("m", tokens=Tokens(1_000_000)), table) == 1
+def test_what_is_set_by_rest_wins_over_the_file_and_both_over_the_package() -> None:
+    table = PriceTable({"openai/gpt-4o": Rates(input=1), "m": Rates(input=3)})
+    tokens = Tokens(1_000_000)
+    kept = usd(call("gpt-4.1", "openai", tokens), table)
+    table.override([Listing("GPT-4*", Rates(input=9), date(2026, 11, 2), "rest")])
+    price = table.price(call("gpt-4o", "openai", tokens))
+    assert price is not None
+    assert (price.usd, price.at) == (9, date(2026, 11, 2))
+    assert (usd(call("gpt-4.1", "openai", tokens), table), usd(call("m", None, tokens), table)) == (9, 3)
+    table.override([])
+    assert (usd(call("gpt-4o", "openai", tokens), table), usd(call("gpt-4.1", "openai", tokens), table)) == (1, kept)
+
+
+def test_a_listing_says_where_rates_come_from() -> None:
+    table = PriceTable({"local/*": Rates(input=1)})
+    found = [table.listing(provider, model, START_NS) for provider, model in (("local", "x"), (None, "gpt-4o"))]
+    assert [(each.name, each.source, each.rates.input) for each in found if each] == [
+        ("local/*", "file", 1),
+        ("gpt-4o", "package", 2.5),
+    ]
+    assert table.listing("openai", "house-model", START_NS) is None
 
 
 TOML = """

@@ -3,7 +3,8 @@
 import pytest
 
 from collector.mapping.assemble import assemble
-from collector.mapping.prices import PriceTable, Rates
+from collector.mapping.prices import PriceTable
+from collector.mapping.rates import Rates
 from collector.model import Facts, Step, Tokens
 from tests.unit.mapping.shapes import llm, step
 

@@ -1,0 +1,95 @@
+"""Model prices set by REST, kept in Postgres for all processes: each reads them again every few seconds."""
+
+import asyncio
+from datetime import date
+from random import uniform
+
+import asyncpg
+import msgspec
+
+from collector.errors import Conflict, Unavailable
+from collector.mapping.prices import Listing, PriceTable
+from collector.mapping.rates import Rates
+from collector.store.database import Database
+from collector.telemetry import Telemetry
+
+READ_S = 5.0
+"""How old what a process knows may be."""
+MOST = 1000
+
+# The whole table; it is small.
+READ = "SELECT name, rates, priced_on FROM model_prices ORDER BY name"
+SET = """
+INSERT INTO model_prices (name, rates, priced_on)
+SELECT $1, $2::json, COALESCE($3::date, CURRENT_DATE)
+ON CONFLICT (name) DO UPDATE SET
+    rates = EXCLUDED.rates, priced_on = EXCLUDED.priced_on, changed_at = EXCLUDED.changed_at
+"""
+FORGET = "DELETE FROM model_prices WHERE name = $1 RETURNING name"
+
+
+async def read_prices(conn: asyncpg.Connection) -> list[Listing]:
+    """All prices set by REST, by name."""
+    rows = await conn.fetch(READ)
+    return [Listing(name, msgspec.json.decode(rates, type=Rates), at, "rest") for name, rates, at in rows]
+
+
+async def set_price(conn: asyncpg.Connection, name: str, rates: Rates, priced_on: date | None) -> None:
+    """Set a model's price in place of an earlier one, of today where no day is named.
+
+    Raises Conflict where there are too many.
+    """
+    known = {listing.name for listing in await read_prices(conn)}
+    if name.lower() not in known and len(known) >= MOST:
+        raise Conflict(f"There are {MOST} prices set already: delete some, or use * in a name to cover several models.")
+    await conn.execute(SET, name.lower(), msgspec.json.encode(rates).decode(), priced_on)
+
+
+async def forget_price(conn: asyncpg.Connection, name: str) -> bool:
+    """Whether there was one."""
+    return await conn.fetchval(FORGET, name.lower()) is not None
+
+
+async def refresh(database: Database, table: PriceTable) -> None:
+    """Bring a table up to date."""
+    async with database.connection() as conn:
+        table.override(await read_prices(conn))
+
+
+class PriceKeeper:
+    """Keeps a process's table up to date."""
+
+    def __init__(self, database: Database, table: PriceTable, telemetry: Telemetry, every_s: float = READ_S) -> None:
+        self._database = database
+        self._table = table
+        self._telemetry = telemetry
+        self._every_s = every_s
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_healthy(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def start(self) -> None:
+        await self._refresh()
+        self._task = asyncio.create_task(self._run(), name="prices")
+
+    async def stop(self) -> None:
+        """Safe twice, and without a start."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s * uniform(0.8, 1.2))  # noqa: S311 - jitter
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        try:
+            await refresh(self._database, self._table)
+        except Unavailable as error:
+            self._telemetry.errors.report("prices_waiting", error)
+        except Exception as error:  # noqa: BLE001 - the loop goes on with the prices that it has
+            self._telemetry.errors.report("prices", error)
