@@ -17,6 +17,7 @@ from api.services import Services
 from collector.config import Settings
 from collector.errors import Misconfigured, Unavailable, XRayError
 from collector.http_server import bind
+from collector.parent_state import hear_parent, tell_children
 from collector.parts import (
     Process,
     job_gauges,
@@ -29,7 +30,9 @@ from collector.parts import (
     start_relay,
     start_retention,
 )
+from collector.shared_metrics import share, shared_folder
 from collector.store.database import Database
+from collector.store.own_folder import take_folder
 from collector.supervisor import Supervisor
 
 WATCH_S = 1.0
@@ -57,8 +60,10 @@ async def run(settings: Settings, url: Awaitable[str], announce: Callable[[Addre
     stop = asyncio.Event()
     with _signals(stop):
         async with AsyncExitStack() as stack:
-            app = App(settings, stack)
-            address = await (app.start_many(url) if settings.workers > 1 else app.start(url))
+            if settings.workers > 1:
+                address = await (app := App(settings, stack, _shared_folder(settings, stack))).start_many(url)
+            else:
+                address = await (app := App(settings, stack)).start(url)
             if settings.ports_file:
                 _write_ports(settings.ports_file, address)
             announce(address)
@@ -70,7 +75,7 @@ async def run_receiver(settings: Settings, url: Awaitable[str], announce: Callab
     stop = asyncio.Event()
     with _signals(stop):
         async with AsyncExitStack() as stack:
-            app = App(settings, stack)
+            app = App(settings, stack, shared_folder())
             announce(await app.start(url))
             await app.watch(stop)
 
@@ -78,10 +83,12 @@ async def run_receiver(settings: Settings, url: Awaitable[str], announce: Callab
 class App:
     """The parts of one process; the stack stops them, the one that was started last first."""
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: Settings, stack: AsyncExitStack, shared: Path | None = None) -> None:
         self._settings = settings
         self._stack = stack
-        self._process = Process(settings, stack)
+        self._process = Process(settings, stack, shared)
+        self._children: Path | None = None
+        """Where they are told how this process does."""
 
     async def start(self, url: Awaitable[str]) -> Address:
         """Start everything in this process; what was started is on the stack, also when this raises."""
@@ -125,6 +132,7 @@ class App:
         )
         supervisor = Supervisor(told, settings.workers)
         process.keep("supervisor", supervisor)
+        self._children = process.shared
         await supervisor.start()
         self._on_hangup(supervisor)
         return self._started(told.grpc_port if "receive" in settings.roles else None, http)
@@ -135,15 +143,27 @@ class App:
             dead = [name for name, is_alive in self._process.health.items() if not is_alive()]
             if dead:
                 raise XRayError(f"The {' and the '.join(dead)} ended unexpectedly; see the log above.")
+            if self._children:
+                self._tell(self._children)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_S):
                     await stop.wait()
 
+    def _tell(self, children: Path) -> None:
+        try:
+            tell_children(children, self._loops())
+        except OSError as error:
+            self._process.telemetry.errors.report("tell_children", error)
+
     async def _readiness(self, database: Database) -> dict[str, str]:
         """Every part: "ok", or what keeps it from its work."""
+        of_parent = hear_parent(self._process.shared) if self._process.shared else {}
+        own = {name: state for name, state in self._loops().items() if of_parent.get(name, "ok") == "ok"}
+        return of_parent | own | {"database": await _database_state(database)}
+
+    def _loops(self) -> dict[str, str]:
         health = self._process.health
-        parts = {name: "ok" if is_alive() else "its loop has ended" for name, is_alive in health.items()}
-        return parts | {"database": await _database_state(database)}
+        return {name: "ok" if is_alive() else "its loop has ended" for name, is_alive in health.items()}
 
     def _bound(self, port: int) -> socket.socket:
         listener = bind(self._settings.host, port, shared=self._settings.workers > 1)
@@ -172,6 +192,14 @@ class App:
 
         loop.add_signal_handler(signal.SIGHUP, replace)
         self._stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+
+def _shared_folder(settings: Settings, stack: AsyncExitStack) -> Path:
+    """Where this process and its children count, and are told how their parent does."""
+    folder = take_folder(settings.data_dir / "processes", "do with one process, XRAY_WORKERS=1")
+    stack.callback(folder.free)
+    share(folder.path)
+    return folder.path
 
 
 def _write_ports(file: Path, address: Address) -> None:

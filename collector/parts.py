@@ -5,6 +5,7 @@ import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 from litestar import Litestar
@@ -30,11 +31,11 @@ from collector.redacting import RedactingStore
 from collector.store.asking import count_jobs
 from collector.store.database import Database
 from collector.store.folding import Folding
+from collector.store.own_folder import take_folder
 from collector.store.prices import PriceKeeper
 from collector.store.relay import Relay
 from collector.store.retention import Retention
 from collector.store.spool import Spool
-from collector.store.spool_place import take_place
 from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import Telemetry
 
@@ -60,11 +61,12 @@ class _Litestar(Litestar):
 
 
 class Process:
-    """What all parts of one process share."""
+    """What all parts of one process share; `shared` is the folder of one that is not alone."""
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: Settings, stack: AsyncExitStack, shared: Path | None = None) -> None:
         self.settings = settings
-        self.telemetry = Telemetry()
+        self.shared = shared
+        self.telemetry = Telemetry(shared)
         self.hub = Hub()
         self.prices = price_table(settings)
         self.health: dict[str, Callable[[], bool]] = {}
@@ -129,13 +131,13 @@ def _before(settings: Settings, store: Store) -> Store:
 
 async def _start_spool(process: Process, ingest: Ingest, writer: Writer) -> None:
     settings = process.settings
-    place = take_place(settings.data_dir)
-    process.at_exit.callback(place.free)
-    spool = Spool(place.folder, settings.spool_bytes, process.telemetry)
+    folder = take_folder(settings.data_dir / "spool", "do without a spool with XRAY_SPOOL_BYTES=0")
+    process.at_exit.callback(folder.free)
+    spool = Spool(folder.path, settings.spool_bytes, process.telemetry)
     try:
         await spool.open()
     except (OSError, sqlite3.Error) as error:
-        raise Misconfigured(f"The spool in {place.folder} can't be used: {error}.") from error
+        raise Misconfigured(f"The spool in {folder.path} can't be used: {error}.") from error
     process.keep("spool", spool)
     spool.start(ingest.replay, lambda: writer.is_available)
     ingest.use_spool(spool)

@@ -11,6 +11,7 @@ import structlog
 
 from collector.config import Settings
 from collector.errors import Misconfigured
+from collector.shared_metrics import forget
 
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 30.0
@@ -112,6 +113,7 @@ class Supervisor:
         while True:
             process, began = self._processes[number], now()
             code = await process.wait()
+            forget(process.pid)
             if self._stopping:
                 return
             if process.pid not in self._replaced:

@@ -8,31 +8,39 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from collector.errors import XRayError
+from collector.shared_metrics import reserve, summed_text
 
 FAST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 OUR_PACKAGES = ("collector", "api")
+OfMany = Literal["livesum", "livemax", "livemostrecent"]
+"""What a gauge is when several processes have it."""
 
 
 class Metrics:
-    """One registry with all metrics of this process; who counts what stands in each help text."""
+    """One registry with all metrics of this process; who counts what stands in each help text.
 
-    def __init__(self) -> None:
+    With a folder (see `collector.shared_metrics`) `text` speaks for all processes that count there.
+    """
+
+    def __init__(self, shared: Path | None = None) -> None:
+        self._shared = shared
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
+        def gauge(name: str, text: str, *labels: str, of_many: OfMany = "livesum") -> Gauge:
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode=of_many)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(name, text, registry=registry, buckets=buckets)
@@ -57,9 +65,9 @@ class Metrics:
         self.spool_bytes = gauge("xray_spool_bytes", "Bytes acknowledged into the spool, not yet in Postgres.")
 
         # Explaining (collector.reasoning)
-        self.reasoning_jobs = gauge("xray_reasoning_jobs", "Jobs by status.", "status")
+        self.reasoning_jobs = gauge("xray_reasoning_jobs", "Jobs by status.", "status", of_many="livemostrecent")
         self.reasoning_oldest_pending = gauge(
-            "xray_reasoning_oldest_pending_seconds", "Age of the oldest job that is due."
+            "xray_reasoning_oldest_pending_seconds", "Age of the oldest job that is due.", of_many="livemostrecent"
         )
         self.reasoning_seconds = histogram("xray_reasoning_seconds", "One call of the reasoner.", SLOW_BUCKETS_S)
         self.reasoning_tokens = counter("xray_reasoning_tokens_total", "Tokens of the reasoner's model.", "direction")
@@ -67,14 +75,18 @@ class Metrics:
         self.lease_lost = counter("xray_lease_lost_total", "Jobs that another worker took over.")
 
         # Sending on (exporters)
-        self.exporter_lag = gauge("xray_exporter_lag_seconds", "Age of the oldest row not yet exported.", "exporter")
+        self.exporter_lag = gauge(
+            "xray_exporter_lag_seconds", "Age of the oldest row not yet exported.", "exporter", of_many="livemax"
+        )
 
         # All loops
         self.errors = counter("xray_errors_total", "Errors that were survived, by event.", "event")
+        if shared:
+            reserve(shared)
 
     def text(self) -> bytes:
         """The exposition that `GET /metrics` answers."""
-        return generate_latest(self.registry)
+        return summed_text(self._shared) if self._shared else generate_latest(self.registry)
 
 
 class _Kind(msgspec.Struct):
@@ -107,8 +119,8 @@ class ErrorLog:
 class Telemetry:
     """What every part is given to count and to speak."""
 
-    def __init__(self) -> None:
-        self.metrics = Metrics()
+    def __init__(self, shared_metrics: Path | None = None) -> None:
+        self.metrics = Metrics(shared_metrics)
         self.log: Any = structlog.get_logger("xray")
         self.errors = ErrorLog(self.metrics, self.log)
 
