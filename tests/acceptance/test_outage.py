@@ -1,17 +1,14 @@
 """Postgres goes away under load: what is acknowledged meanwhile is on disk, and in Postgres when it is back."""
 
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
 from collector.store.embedded import EmbeddedPostgres
 from tests.acceptance.sender import Client
-from tests.acceptance.test_killed import QUIET, assert_all_there
+from tests.acceptance.test_killed import QUIET, assert_all_there, is_ready, spool_bytes
 from tests.processes import XRay, wait_for
 
 AWAY = 30
@@ -22,15 +19,6 @@ async def postgres(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(tmp_path / "postgres")
     yield server
     await server.stop()
-
-
-def spool_bytes(xray: XRay) -> float:
-    lines = httpx.get(f"{xray.url}/metrics", timeout=10).text.splitlines()
-    return float(next(line for line in lines if line.startswith("xray_spool_bytes ")).split()[1])
-
-
-def is_ready(xray: XRay) -> bool:
-    return httpx.get(f"{xray.url}/readyz", timeout=10).status_code == 200
 
 
 async def start(postgres: EmbeddedPostgres, tmp_path: Path) -> XRay:
@@ -104,21 +92,3 @@ async def test_a_postgres_that_hangs_loses_nothing(postgres: EmbeddedPostgres, t
     assert_all_there(xray, acknowledged_by(clients))
     assert sum(client.refused for client in clients) == 0
     assert xray.stop() == 0
-
-
-@pytest.mark.timeout(180)
-async def test_a_crash_of_postgres_under_load_loses_nothing(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    xray = await start(postgres, tmp_path)
-    clients = [Client(xray.target).start() for _ in range(8)]
-    assert clients[0].first.wait(20)
-    assert postgres.pid is not None
-    os.kill(postgres.pid, signal.SIGQUIT)  # immediate: no checkpoint, backends die where they stand
-    await postgres.stop()
-    await postgres.start()
-    wait_for("X-Ray to be ready again", lambda: is_ready(xray), 30)
-    before = sum(len(client.acknowledged) for client in clients)
-    wait_for("new answers", lambda: sum(len(client.acknowledged) for client in clients) > before + AWAY, 30)
-    acknowledged = acknowledged_by(clients)
-    wait_for("the spool to be empty", lambda: spool_bytes(xray) == 0, 30)
-    assert_all_there(xray, acknowledged)
-    xray.stop()

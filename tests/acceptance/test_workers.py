@@ -9,8 +9,7 @@ import psutil
 import pytest
 
 from tests.acceptance.sender import SPANS, Client
-from tests.acceptance.test_killed import QUIET, assert_all_there
-from tests.acceptance.test_outage import is_ready
+from tests.acceptance.test_killed import QUIET, assert_all_there, is_ready
 from tests.processes import XRay, running, wait_for
 
 TWO = {**QUIET, "XRAY_WORKERS": "2"}
