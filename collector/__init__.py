@@ -1,0 +1,3 @@
+from collector.lean import import_leanly
+
+import_leanly()

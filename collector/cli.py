@@ -32,9 +32,12 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     return url_option(project_option(json_option(command)))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# As a setting, not by the decorator `rich_config`, which loads rich: only help and errors need that.
+LOOKS = {"text_markup": "rich", "max_width": 120}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": LOOKS})
 @click.version_option(package_name="xray-collector", message="xray %(version)s")
-@click.rich_config({"text_markup": "rich", "max_width": 120})
 def program() -> None:
     """Keeps OpenTelemetry traces as executions made of steps, and explains what happened in them."""
 
