@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -54,12 +54,18 @@ class Keeper:
         try:
             yield held
         except asyncio.CancelledError:
-            ended = bool(held) and all(one.is_lost or one.is_cancelled for one in held)
+            left = self._held.intersection(held)
+            ended = bool(left) and all(one.is_lost or one.is_cancelled for one in left)
             if not ended or task.uncancel() > before:
                 raise
             raise LeaseLost("Another worker has the job now, or it was cancelled.") from None
         finally:
             self._held.difference_update(held)
+
+    def release(self, takings: Collection[Taken]) -> None:
+        """Beat no more for what is written down."""
+        tokens = {taken.token for taken in takings}
+        self._held = {one for one in self._held if one.taken.token not in tokens}
 
     @contextmanager
     def holding_slot(self, token: UUID) -> Iterator[None]:

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from collector.model import Step
 from collector.reasoning.case import Case
+from collector.store.jobs import Taken
+from collector.store.waiting import Outline
 
 EXPLAINED_KINDS = frozenset(
     {"agent", "llm", "tool", "retriever", "reranker", "guardrail", "evaluator", "embedding", "memory"}
@@ -15,6 +17,9 @@ URGENT, ASKED, ORDINARY = 0, 1, 5
 """Priorities; a smaller one goes first. URGENT: something failed. ASKED: a person waits."""
 
 FIRST_DELAY_MS, LONGEST_DELAY_MS = 2_000, 300_000
+ROOT_PATIENCE = 8
+"""An execution whose root is still missing settles after this many times the settle time without news: senders give
+away what has ended every few seconds, and a root ends last."""
 OLDEST_SNOOZED = timedelta(hours=24)
 """A job that a closed provider keeps waiting for longer than this is dead."""
 
@@ -35,6 +40,13 @@ def is_worth_a_model(case: Case) -> bool:
     if case.facts.plumbing:
         return False
     return case.facts.status == "error" or any(step.kind in EXPLAINED_KINDS for step in case.steps)
+
+
+def wait_for_root(taken: Taken, outline: Outline | None, settle: timedelta) -> timedelta:
+    """For how long an execution waits for its root: not at all once something failed, or somebody asked."""
+    if outline is None or not taken.may_wait or not outline.lacks_root or outline.error_count:
+        return timedelta()
+    return max(settle * ROOT_PATIENCE - outline.quiet, timedelta())
 
 
 def delay_ms(attempt: int, jitter: float) -> int:

@@ -1,6 +1,6 @@
 """One transaction that ends the work on executions: facts, results, and what becomes of the jobs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from random import random
@@ -11,13 +11,14 @@ import msgspec
 from collector.errors import LeaseLost, Unavailable, XRayError
 from collector.model import ExecutionKey, Explanation
 from collector.reasoning.outage import outlast
-from collector.reasoning.policy import OLDEST_SNOOZED, delays
+from collector.reasoning.policy import OLDEST_SNOOZED, delays, wait_for_root
 from collector.reasoning.reasoner import Engine, OverBudget, ProviderClosed, Refused
 from collector.reasoning.work import Outcome
 from collector.store.completion import Finished, Quiet, Result, complete
 from collector.store.database import Database
 from collector.store.jobs import FORGETTABLE, Failure, Taken, fail, give_back, snooze
 from collector.store.settling import Settled, settle
+from collector.store.waiting import Early, Outline, put_off
 from collector.telemetry import Telemetry
 
 LEFT_OUT = "the answer left this step out"
@@ -141,6 +142,16 @@ class Settlement:
     def _failure(self, message: str, error: Exception | None) -> Failure:
         most = 0 if isinstance(error, Refused) else self._most_attempts
         return Failure(message, delays(self._most_attempts, random), most)
+
+    async def put_off(self, takings: Sequence[Taken], outlines: Mapping[ExecutionKey, Outline]) -> list[Taken]:
+        """Give executions back whose root may still come, which costs no attempt; returns the others."""
+        settle = self._quiet.settle
+        waits = {taken.key: wait_for_root(taken, outlines.get(taken.key), settle) for taken in takings}
+        early = [Early(taken, waits[taken.key], settle) for taken in takings if waits[taken.key]]
+        if early:
+            async with self._database.connection() as conn, conn.transaction():
+                await put_off(conn, early)
+        return [taken for taken in takings if not waits[taken.key]]
 
     async def return_jobs(self, takings: Collection[Taken]) -> None:
         """Give jobs back as they were: a deploy costs no attempt. Where the database is away, their lease runs out."""

@@ -65,7 +65,9 @@ def listed(items: Sequence[str], most: int = 4) -> str:
 
 def brief(text: str, most: int = QUOTE_CHARS) -> str:
     """One line of at most `most` characters: the head of the text."""
-    line = " ".join(text[: most * 3].split())
+    line = " ".join(text[: most + 40].split())
+    if len(line) <= most < len(text):  # much of its head is space
+        line = " ".join(text[: most * 3].split())
     if len(line) <= most and len(text) <= most * 3:
         return line
     return line[: most - 1].rstrip(" ,;:.") + "…"

@@ -1,7 +1,7 @@
 """What is done with executions that were taken: load, assemble, explain; `settlement.py` writes it all down."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,11 +14,12 @@ from collector.store.asking import ASKED
 from collector.store.database import Database
 from collector.store.history import Histories, StepHistory, StepName
 from collector.store.jobs import SETTLED_OFFSET, Taken
-from collector.store.loading import Loaded, count_steps, load_many
+from collector.store.loading import Loaded, load_many
+from collector.store.waiting import Outline, look_over
 from collector.telemetry import Telemetry
 
-STEPS_AT_ONCE = 4_000
-"""Steps that are in memory together, but for those of a larger execution."""
+STEPS_AT_ONCE = 2_000
+"""Steps of one batch that are in memory together, but for those of a larger execution."""
 STEPS_INLINE = 200
 """Executions of more steps are assembled outside of the event loop."""
 
@@ -37,6 +38,21 @@ class Outcome(msgspec.Struct):
     failure: Exception | None = None
 
 
+def parts(takings: Iterable[Taken], outlines: Mapping[ExecutionKey, Outline]) -> list[list[Taken]]:
+    """The takings in parts of a bounded number of steps; one that is large by itself is alone."""
+    counts = {key: outline.step_count for key, outline in outlines.items()}
+    found: list[list[Taken]] = []
+    room = 0
+    for taken in sorted(takings, key=lambda taken: counts.get(taken.key, 0)):
+        count = counts.get(taken.key, 0)
+        if not found or count > room:
+            found.append([])
+            room = STEPS_AT_ONCE
+        found[-1].append(taken)
+        room -= count
+    return found
+
+
 class Work:
     """Without loops, leases and writes."""
 
@@ -47,20 +63,10 @@ class Work:
         self._telemetry = telemetry
         self._histories = Histories()
 
-    async def parts(self, takings: Sequence[Taken]) -> list[list[Taken]]:
-        """The takings in parts of a bounded number of steps; one that is large by itself is alone."""
-        async with self._database.begin() as conn:
-            counts = await count_steps(conn, [taken.key for taken in takings])
-        parts: list[list[Taken]] = []
-        room = 0
-        for taken in sorted(takings, key=lambda taken: counts.get(taken.key, 0)):
-            count = counts.get(taken.key, 0)
-            if not parts or count > room:
-                parts.append([])
-                room = STEPS_AT_ONCE
-            parts[-1].append(taken)
-            room -= count
-        return parts
+    async def look_over(self, takings: Sequence[Taken]) -> dict[ExecutionKey, Outline]:
+        """How the executions stand, in one short read."""
+        async with self._database.connection() as conn:
+            return await look_over(conn, [taken.key for taken in takings])
 
     async def load(self, takings: Sequence[Taken]) -> list[Outcome]:
         """Read and assemble; what can't be assembled has failed, the others go on."""

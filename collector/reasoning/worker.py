@@ -4,8 +4,9 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from random import random, sample, uniform
 
 import msgspec
@@ -15,7 +16,7 @@ from collector.errors import LeaseLost
 from collector.mapping.prices import PriceTable
 from collector.model import ExecutionKey
 from collector.reasoning.keeper import Keeper
-from collector.reasoning.lanes import Lanes
+from collector.reasoning.lanes import Lanes, Look
 from collector.reasoning.policy import delays
 from collector.reasoning.provider import Provider
 from collector.reasoning.reasoner import Engine
@@ -41,7 +42,7 @@ ANSWERS_KEPT = timedelta(days=30)
 SELDOM = 0.1
 """How often a sweep also does what is hardly ever needed: about once a minute."""
 
-Do = Callable[[Sequence[Due]], Awaitable[bool]]
+Do = Callable[[Look], Awaitable[bool]]
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,7 @@ class Worker:
         self._lanes = Lanes(database, self._work, self._settlement, self._keeper)
         self._lanes.on_settled = self.wake
         self._wakes: list[asyncio.Event] = []
+        self._plenty = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._helpers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -124,7 +126,7 @@ class Worker:
             loops = [self._loop(UNSETTLED, lanes.settle_batch)]
             loops += [self._loop(SETTLED, lanes.explain_one) for _ in range(self._options.concurrency)]
         else:
-            loops = [self._loop(EVERYTHING, lanes.explain_batch)]
+            loops = [self._loop(EVERYTHING, lanes.explain_batch), self._help(EVERYTHING, lanes.explain_batch)]
         helpers = [self._keeper.run(), self._sweep()]
         if self._options.listen:
             url = self._options.listen_url
@@ -137,6 +139,7 @@ class Worker:
         """Take nothing more, let what runs finish, give the rest back; safe twice, and without a start."""
         self._stopping.set()
         self.wake()
+        self._plenty.set()
         if self._loops:
             await asyncio.wait(self._loops, timeout=grace_s)
         for tasks in (self._loops, self._helpers):
@@ -163,15 +166,25 @@ class Worker:
         self._wakes.append(event)
         while not self._stopping.is_set():
             event.clear()
-            found, looks = False, looks + 1
-            try:
-                found = await do(await self._look(lane, looks))
-            except LeaseLost as lost:
-                self._telemetry.errors.report("lease_lost", lost)
-            except Exception as error:  # noqa: BLE001 - the top of a loop: reported, then the next round
-                self._telemetry.errors.report("worker", error)
-            if not found:
+            looks += 1
+            if not await self._try(do, partial(self._look, lane, looks)):
                 await self._rest(event)
+
+    async def _help(self, lane: Lane, do: Do) -> None:
+        """Where there is plenty, a batch beside the loop's own: one is explained while the other is read or written."""
+        while not self._stopping.is_set():
+            await self._plenty.wait()
+            self._plenty.clear()
+            await self._try(do, partial(self._look, lane, 1))
+
+    async def _try(self, do: Do, look: Look) -> bool:
+        try:
+            return await do(look)
+        except LeaseLost as lost:
+            self._telemetry.errors.report("lease_lost", lost)
+        except Exception as error:  # noqa: BLE001 - the top of a loop: reported, then the next round
+            self._telemetry.errors.report("worker", error)
+        return False
 
     async def _rest(self, event: asyncio.Event) -> None:
         try:
@@ -188,6 +201,8 @@ class Worker:
                 if due:
                     return sample(due, len(due))
             due = await look(conn, lane, self._options.batch)
+        if len(due) == self._options.batch and not self._lanes.busy():
+            self._plenty.set()
         return sample(due, len(due))
 
     async def _sweep(self) -> None:

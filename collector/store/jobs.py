@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 
 from collector.model import EXECUTION_SPAN, ExecutionKey
+from collector.store.merge import ORDINARY
 
 SETTLED_OFFSET = 10
 """Added to the priority of jobs whose execution is settled and now waits for a slow reasoner: a lane of its own."""
@@ -60,7 +61,7 @@ SET status = 'processing', attempts = j.attempts + 1, lease_token = $3, lease_un
     worker = $5, changed_at = now()
 FROM (SELECT span_id FROM gate UNION ALL SELECT span_id FROM steps) due
 WHERE j.project_id = $1 AND j.trace_id = $2 AND j.span_id = due.span_id
-RETURNING j.project_id, j.trace_id, j.span_id, j.revision, j.attempts, j.priority, j.forced,
+RETURNING j.project_id, j.trace_id, j.span_id, j.revision, j.attempts, j.priority, j.forced, j.settle_by > now(),
     j.span_id = '' AND EXISTS (SELECT FROM reasonings r WHERE r.project_id = $1 AND r.trace_id = $2) AS was_explained
 """
 
@@ -72,7 +73,7 @@ WHERE r.project_id = $1 AND r.trace_id = $2 AND r.span_id <> ''
     AND r.revision < (SELECT e.revision FROM executions e WHERE e.project_id = $1 AND e.trace_id = $2)
 ORDER BY r.span_id LIMIT $6
 ON CONFLICT (project_id, trace_id, span_id) DO NOTHING
-RETURNING project_id, trace_id, span_id, revision, attempts, priority, forced, false AS was_explained
+RETURNING project_id, trace_id, span_id, revision, attempts, priority, forced, false, false AS was_explained
 """
 
 # Lengthen the lease; says what is still ours, and what somebody wants cancelled. No index holds `lease_until`.
@@ -166,6 +167,8 @@ class TakenJob(NamedTuple):
     attempts: int
     priority: int
     forced: bool
+    is_early: bool
+    """The upper bound of its wait for quiet lies ahead."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -183,6 +186,12 @@ class Taken(msgspec.Struct, frozen=True):
     def gate_revision(self) -> int:
         gate = self.jobs.get(EXECUTION_SPAN)
         return gate.revision if gate else NO_GATE
+
+    @property
+    def may_wait(self) -> bool:
+        """True where nothing failed and nobody waits for it, and the upper bound of the quiet time lies ahead."""
+        gate = self.jobs.get(EXECUTION_SPAN)
+        return gate is not None and gate.is_early and gate.priority == ORDINARY and not gate.forced
 
     @property
     def is_settled(self) -> bool:

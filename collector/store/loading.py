@@ -41,17 +41,6 @@ LEAN_COLUMNS = [
 ]
 
 
-async def count_steps(conn: AsyncConnection, keys: Iterable[ExecutionKey]) -> dict[ExecutionKey, int]:
-    """How many steps executions have; one that does not exist is left out."""
-    counts: dict[ExecutionKey, int] = {}
-    for project_id, ours in _by_project(keys):
-        query = select(executions.c.trace_id, executions.c.step_count).where(
-            executions.c.project_id == project_id, executions.c.trace_id == any_(ours)
-        )
-        counts |= {ExecutionKey(project_id, trace_id): count for trace_id, count in await conn.execute(query)}
-    return counts
-
-
 async def load_many(conn: AsyncConnection, keys: Iterable[ExecutionKey]) -> dict[ExecutionKey, Loaded]:
     """Executions by key; one that does not exist is left out.
 

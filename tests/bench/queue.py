@@ -27,6 +27,7 @@ from collector.store.database import Database
 from collector.store.embedded import EmbeddedPostgres
 from collector.store.jobs import Taken
 from collector.store.migrate import migrate
+from collector.store.waiting import Outline
 from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import Telemetry
 from tests.bench import load
@@ -47,8 +48,8 @@ async def load_nothing(takings: Sequence[Taken]) -> list[Outcome]:
     return [Outcome(taken) for taken in takings]
 
 
-async def as_one(takings: Sequence[Taken]) -> list[list[Taken]]:
-    return [list(takings)]
+async def look_at_nothing(takings: Sequence[Taken]) -> dict[ExecutionKey, Outline]:
+    return {}
 
 
 async def timed(work: Callable[[], Awaitable[None]]) -> float:
@@ -79,7 +80,7 @@ async def measure_ours(database: Database, jobs: int, of_one: int) -> float:
         await conn.execute(FILL, executions, os.urandom(4).hex(), of_one)
         await conn.execute("VACUUM ANALYZE reasoning_jobs")
     worker = Worker(database, None, WorkerOptions(batch=BATCH // of_one, listen=False))
-    worker._work.parts = as_one  # type: ignore[method-assign]
+    worker._work.look_over = look_at_nothing  # type: ignore[method-assign]
     worker._work.load = load_nothing  # type: ignore[method-assign]
     seconds = await timed(lambda: until_done(worker, executions))
     await worker.stop()

@@ -104,6 +104,25 @@ async def test_a_pooler_without_prepared_statements_is_enough(database_url: str)
     await pooled.close()
 
 
+class Meeting(Rules):
+    """Rules that explain one execution no sooner than another one."""
+
+    def __init__(self) -> None:
+        self.barrier = asyncio.Barrier(2)
+
+    async def explain(self, case: Case) -> list[Explanation]:
+        await self.barrier.wait()
+        return await super().explain(case)
+
+
+async def test_two_batches_are_in_work_where_there_is_plenty(database: Database) -> None:
+    async with writing(database, AT_ONCE) as writer:
+        for _ in range(2):
+            await arrive(writer)
+    async with working(database, Engine(Meeting(), "rules"), msgspec.structs.replace(OPTIONS, batch=1)):
+        await until(lambda: is_quiet(database))
+
+
 async def test_a_loop_that_died_is_seen(database: Database) -> None:
     worker = Worker(database, RULES, OPTIONS, Telemetry())
     assert not worker.is_healthy
