@@ -26,6 +26,8 @@ def assemble(steps: list[Step], records: list[Record], prices: PriceTable | None
 
     Log records that name no step here stay out of the steps; the facts' warnings count those whose step is missing.
     """
+    if prices is not None:
+        steps = [_unpriced(step) for step in steps]
     whole, loose = join(sorted(_fold(_distinct(steps)), key=start_order), records)
     missing = sum(bool(record.span_id) for record in loose)
     notes = [f"{missing} log record{'s' * (missing > 1)} of steps that did not come"] if missing else []
@@ -35,6 +37,13 @@ def assemble(steps: list[Step], records: list[Record], prices: PriceTable | None
     totals = total(tree, prices)
     facts = compute(tree, totals, notes)
     return _completed(tree, facts, totals.listed), facts
+
+
+def _unpriced(step: Step) -> Step:
+    """Without the price that was listed when the execution settled: the one of now counts."""
+    if step.cost_source != "prices":
+        return step
+    return msgspec.structs.replace(step, cost_usd=None, cost_source=None)
 
 
 def _distinct(steps: Iterable[Step]) -> list[Step]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import ExecutionKey, Facts, Record, Step, StepError, StepExtra, Tokens
@@ -178,16 +178,6 @@ async def read_step(conn: AsyncConnection, execution: ExecutionRow, span_id: byt
     """One step; two, where a sender used its span id for two."""
     query = steps_of(execution, *STEP_COLUMNS).where(steps.c.span_id == span_id)
     return [step_of(row) for row in (await conn.execute(query)).mappings()]
-
-
-async def save_facts(conn: AsyncConnection, key: ExecutionKey, facts: Facts, revision: int) -> None:
-    """Settle: write down what all steps together say, as of `revision` of the execution.
-
-    What came since then keeps the execution open until the next time.
-    """
-    values = facts_values(facts)
-    values["settled"] = or_(executions.c.settled, executions.c.revision == revision)
-    await conn.execute(update(executions).where(is_execution(key)).values(**values))
 
 
 def facts_values(facts: Facts) -> dict[str, Any]:

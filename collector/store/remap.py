@@ -24,9 +24,9 @@ from collector.mapping.steps import map_traces
 from collector.model import ExecutionKey, StepRow
 from collector.store import schema
 from collector.store.database import Database
-from collector.store.executions import ExecutionRow, load_execution, read_steps, save_facts
+from collector.store.executions import ExecutionRow, load_execution, read_steps
 from collector.store.records import read_records
-from collector.store.rollups import Settled, record
+from collector.store.settling import Settled, settle
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -131,8 +131,7 @@ async def _remap_execution(database: Database, key: ExecutionKey, prices: PriceT
             steps, facts = await asyncio.to_thread(
                 assemble, await read_steps(conn, execution), (await read_records(conn, key)).found, prices
             )
-            await save_facts(conn, key, facts, execution.revision + 1)
-            await record(raw, [Settled(key, execution.revision + 1, steps)])
+            await settle(raw, [Settled(key, execution.revision + 1, facts, steps)])
         return changed
 
 
@@ -155,6 +154,8 @@ async def _remap_steps(conn: asyncpg.Connection, execution: ExecutionRow) -> tup
 
 def _row_of(found: asyncpg.Record) -> StepRow:
     row = StepRow(*found)
+    if row.cost_source == "prices":  # settling wrote it, no mapping
+        row = row._replace(cost_usd=None, cost_source=None)
     return row._replace(started_at=(found["started_at"] - POSTGRES_EPOCH) // timedelta(microseconds=1))
 
 

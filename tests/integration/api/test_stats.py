@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from collector.mapping.assemble import assemble
+from collector.mapping.prices import PriceTable
+from collector.mapping.rates import Rates
 from collector.model import ExecutionKey
-from collector.store import rollups
 from collector.store.database import Database
-from collector.store.executions import load_steps, save_facts
+from collector.store.executions import load_steps
 from collector.store.folding import Folding
+from collector.store.settling import Settled
+from collector.store.settling import settle as write_down
 from collector.telemetry import Telemetry
 
 from .conftest import Client, Send
@@ -92,14 +95,38 @@ async def test_long_ranges_come_from_the_rollups(client: Client, send: Send, dat
     assert (await client.get("/api/v1/stats/steps", params=week)).json()["items"] == []
 
 
-async def settle(database: Database, number: int) -> None:
+async def test_both_ranges_have_the_cost_of_the_price_table(client: Client, send: Send, database: Database) -> None:
+    usage = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 1_000_000}
+    wrapper = usage | {"gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
+    await send(
+        span(1, 1, "wrapper", start=START, attributes=wrapper),
+        span(1, 2, "priced", start=START, attributes=wrapper),
+        span(1, 3, "sent", start=START, attributes=wrapper | {"gen_ai.usage.cost": 7.0}),
+        span(1, 4, "unknown", start=START, attributes=usage | {"gen_ai.request.model": "house"}),
+    )
+    await settle(database, 1, PriceTable())
+    await settle(database, 1, PriceTable())
+    week = {"since": "2026-09-15", "until": "2026-09-22"}
+    expected = {"wrapper": None, "priced": 2.5, "sent": 7.0, "unknown": None}
+    assert [await costs(client, RANGE), await costs(client, week)] == [expected, expected]
+    page = (await client.get(f"/api/v1/executions/{trace_id(1)}", params={"steps_limit": 2})).json()
+    assert [(step["cost_usd"], step["cost_source"]) for step in page["steps"]] == [(None, None), (2.5, "prices")]
+    await settle(database, 1, PriceTable({"openai/gpt-4o": Rates(input=1)}))
+    assert await costs(client, RANGE) == expected | {"priced": 1.0}
+
+
+async def costs(client: Client, params: dict[str, str]) -> dict[str, float | None]:
+    found = (await client.get("/api/v1/stats/steps", params=params)).json()["items"]
+    return {item["name"]: item["cost_usd"] for item in found}
+
+
+async def settle(database: Database, number: int, prices: PriceTable | None = None) -> None:
     """What the worker does when an execution has been quiet."""
     key = ExecutionKey(1, bytes.fromhex(trace_id(number)))
     async with database.begin() as conn:
         steps, records, row = await load_steps(conn, key)
         assert row is not None
-        steps, facts = assemble(steps, records)
-        await save_facts(conn, key, facts, row.revision)
-    async with database.connection() as raw:
-        await rollups.record(raw, [rollups.Settled(key, row.revision, steps)])
+    steps, facts = assemble(steps, records, prices)
+    async with database.connection() as raw, raw.transaction():
+        await write_down(raw, [Settled(key, row.revision, facts, steps)])
     await Folding(database, Telemetry()).fold_all()

@@ -16,8 +16,10 @@ from collector.mapping.rates import Rates
 from collector.mapping.steps import map_traces
 from collector.model import Batch, ExecutionKey, StepRow, Tokens
 from collector.store.database import Database
-from collector.store.executions import ExecutionRow, load_steps, save_facts
+from collector.store.executions import ExecutionRow, load_steps
 from collector.store.remap import remap
+from collector.store.settling import Settled
+from collector.store.settling import settle as write_down
 from collector.store.writer import Writer, WriterOptions
 
 NOW_NS = int(datetime(2026, 11, 20, tzinfo=UTC).timestamp()) * 10**9
@@ -94,13 +96,16 @@ async def settle(database: Database, trace_id: bytes) -> None:
     key = ExecutionKey(1, trace_id)
     async with database.begin() as conn:
         steps, records, execution = await load_steps(conn, key)
-        assert execution is not None
-        await save_facts(conn, key, assemble(steps, records)[1], execution.revision)
+    assert execution is not None
+    steps, facts = assemble(steps, records, PriceTable())
+    async with database.connection() as raw, raw.transaction():
+        await write_down(raw, [Settled(key, execution.revision, facts, steps)])
 
 
 def mapped(row: StepRow) -> dict[str, Any]:
-    """What can be compared: the database gives times of its own type."""
-    return {name: value for name, value in row._asdict().items() if name != "started_at"}
+    """What can be compared: the database gives times of its own type, and settling writes costs."""
+    left_out = ("started_at", "cost_usd", "cost_source")
+    return {name: value for name, value in row._asdict().items() if name not in left_out}
 
 
 def nothing(_done: int, _total: int) -> None:
