@@ -31,6 +31,7 @@ from collector.redacting import RedactingStore
 from collector.store.asking import count_jobs
 from collector.store.database import Database
 from collector.store.folding import Folding
+from collector.store.notify import connects_to
 from collector.store.own_folder import take_folder
 from collector.store.prices import PriceKeeper
 from collector.store.relay import Relay
@@ -98,8 +99,8 @@ async def start_prices(process: Process, database: Database) -> None:
 
 async def start_relay(process: Process, database: Database) -> Relay:
     """Streams of other processes hear of what is committed here; ours hear of theirs where we serve."""
-    relay = Relay(database, process.telemetry.errors)
-    relay.start(process.hub.tell if "serve" in process.settings.roles else None)
+    relay, direct = Relay(database, process.telemetry.errors), process.settings.listen_database_url
+    relay.start(process.hub.tell if "serve" in process.settings.roles else None, connects_to(direct) if direct else None)
     process.keep("relay", relay)
     return relay
 
