@@ -100,7 +100,9 @@ async def start_prices(process: Process, database: Database) -> None:
 async def start_relay(process: Process, database: Database) -> Relay:
     """Streams of other processes hear of what is committed here; ours hear of theirs where we serve."""
     relay, direct = Relay(database, process.telemetry.errors), process.settings.listen_database_url
-    relay.start(process.hub.tell if "serve" in process.settings.roles else None, connects_to(direct) if direct else None)
+    relay.start(
+        process.hub.tell if "serve" in process.settings.roles else None, connects_to(direct) if direct else None
+    )
     process.keep("relay", relay)
     return relay
 
