@@ -13,12 +13,24 @@ MAP_NAMES = {
     "output": ("output_tokens", "outputTokens", "completion_tokens", "completionTokens", "output", "completion"),
     "cached": (
         *("cache_read_input_tokens", "cached_input_tokens", "input_cached_tokens", "prompt_cached_tokens"),
-        *("cache_read_tokens", "cachedInputTokens", "cachedContentTokens", "input_cache_read", "cached_tokens"),
+        *(
+            "cache_read_tokens",
+            "cachedInputTokens",
+            "cachedContentTokens",
+            "input_cache_read",
+            "cached_tokens",
+            "cache_read",
+        ),
     ),
-    "cache_write": ("cache_creation_input_tokens", "cache_write_input_tokens", "input_cache_creation"),
+    "cache_write": (
+        "cache_creation_input_tokens",
+        "cache_write_input_tokens",
+        "input_cache_creation",
+        "cache_creation",
+    ),
     "reasoning": (
         *("reasoning_tokens", "output_reasoning_tokens", "reasoningTokens", "output_reasoning", "thoughtsTokens"),
-        "completion_reasoning_tokens",
+        *("completion_reasoning_tokens", "reasoning"),
     ),
 }
 DETAILS = (
@@ -29,19 +41,20 @@ TOTALS = ("total_tokens", "totalTokens", "total")
 
 
 def whole_input(tokens: Tokens, total: int | None, exclusive: bool) -> Tokens:
-    """The same counts with an input that contains what was read from and written to a cache.
+    """The same counts with an input that contains what was read from and written to a cache, and an output that
+    contains reasoning.
 
     The sender's total tells how it counts; without one, more cache than input does; else `exclusive` is believed.
     """
-    beside = (tokens.cached or 0) + (tokens.cache_write or 0)
-    if tokens.input is None or not beside:
+    beside, reasoning = (tokens.cached or 0) + (tokens.cache_write or 0), tokens.reasoning or 0
+    if tokens.input is None or not (beside or reasoning):
         return tokens
-    both = tokens.input + (tokens.output or 0)
-    if total in (both, both + beside):
-        exclusive = total != both
-    if not (exclusive or beside > tokens.input):
-        return tokens
-    return msgspec.structs.replace(tokens, input=tokens.input + beside)
+    sent = tokens.input + (tokens.output or 0)
+    ways = ((0, 0), (beside, 0), (0, reasoning), (beside, reasoning))
+    told = next((way for way in ways if sent + sum(way) == total), None)
+    beside, reasoning = told or (beside if exclusive or beside > tokens.input else 0, 0)
+    output = None if tokens.output is None else tokens.output + reasoning
+    return msgspec.structs.replace(tokens, input=tokens.input + beside, output=output)
 
 
 def tokens_of(usage: Any, notes: Notes, exclusive: bool = False) -> Tokens | None:

@@ -1,12 +1,21 @@
 """LangSmith: its SDK's OpenTelemetry exporter, and what its users set under `langsmith.*`."""
 
-from collector.mapping.dialects.dialect import Dialect
-from collector.mapping.dialects.readers import metadata_below, tags_in
+from collector.mapping.dialects.dialect import Composed, Dialect, View
+from collector.mapping.dialects.readers import metadata_below, tag_list, token_map
 
 RUN_TYPES = {
     **{kind: kind for kind in ("llm", "tool", "chain", "retriever", "embedding", "prompt")},
     "parser": "chain",
 }
+
+PLACES = ("seq:step:", "graph:step:", "map:key:")
+"""LangChain's own tags say where in a chain a run stood."""
+
+
+def _tags(view: View) -> list[str] | None:
+    tags = tag_list(view.attributes["langsmith.span.tags"]) or []
+    return [tag for tag in tags if not tag.startswith(PLACES)] or None
+
 
 LANGSMITH = Dialect(
     name="langsmith",
@@ -20,5 +29,6 @@ LANGSMITH = Dialect(
         "user": ("langsmith.metadata.user_id",),
         "label": ("langsmith.trace.name",),
     },
-    extras=(("tags", tags_in("langsmith.span.tags")), ("metadata", metadata_below("langsmith.metadata."))),
+    tokens=(token_map("langsmith.metadata.usage_metadata"),),
+    extras=(("tags", Composed(("langsmith.span.tags",), _tags)), ("metadata", metadata_below("langsmith.metadata."))),
 )

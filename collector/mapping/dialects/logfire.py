@@ -5,10 +5,16 @@ from typing import Any
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
 from collector.mapping.dialects.readers import metadata_in, parsed, quoted, tags_in
 from collector.mapping.messages import split_dialogue, with_system
-from collector.mapping.values import json_text
+from collector.mapping.values import any_json, json_text
 from collector.model import StepError
 
 ERROR_LEVEL = 17
+BARE_REQUEST = frozenset(("model", "stream"))
+FUNCTION, AGENT_RUN = "Function: ", "Agent run: "
+TEMPLATES = (
+    *((FUNCTION, "tool"), (AGENT_RUN, "agent"), ("Guardrail ", "guardrail"), ("Handoff: ", "chain")),
+    *(("OpenAI Agents trace: ", "chain"), ("Task: ", "chain"), ("Turn {turn} for agent ", "chain")),
+)
 
 
 def _agent_input(view: View) -> str | None:
@@ -50,13 +56,71 @@ def _is_question(message: Any) -> bool:
 
 
 def _event_input(view: View) -> str | None:
-    sent = split_dialogue(parsed(view.attributes["events"]))[0]
+    sent = _dialogue(view)[0]
     return json_text(sent) if sent else None
 
 
 def _event_output(view: View) -> str | None:
-    answered = split_dialogue(parsed(view.attributes["events"]))[1]
+    answered = _dialogue(view)[1]
     return json_text(answered) if answered else None
+
+
+def _dialogue(view: View) -> tuple[list[Any], list[Any]]:
+    """What went in and what came out; calls of OpenAI's Responses API have the answer as one more message."""
+    events = parsed(view.attributes["events"])
+    sent, answered = split_dialogue(events)
+    last = events[-1] if isinstance(events, list) and events else None
+    if answered or not isinstance(last, dict) or last.get("role") != "assistant":
+        return sent, answered
+    answer = {key: value for key, value in last.items() if key != "event.name"}
+    return [message for message in sent if message != answer], [answer]
+
+
+def _agents_kind(template: str) -> str | None:
+    """Spans of the OpenAI Agents SDK are told apart by their message templates alone."""
+    return next((kind for start, kind in TEMPLATES if template.startswith(start)), None)
+
+
+def _named(start: str) -> Composed:
+    def read(view: View) -> Any:
+        return view.attributes.get("name") if _template(view).startswith(start) else None
+
+    return Composed(("logfire.msg_template",), read)
+
+
+def _of_function(key: str) -> Composed:
+    """What a function was given and returned."""
+
+    def read(view: View) -> str | None:
+        value = view.attributes[key]
+        return any_json(value) if value not in (None, "") and _template(view).startswith(FUNCTION) else None
+
+    return Composed((key,), read)
+
+
+def _request(view: View) -> str | None:
+    """The messages of a request's body; newer releases leave no more of it there than the model."""
+    body = parsed(view.attributes["request_data"])
+    if "gen_ai.input.messages" in view.attributes or not isinstance(body, dict):
+        return None
+    asked = next((body[key] for key in ("messages", "input", "prompt") if body.get(key)), None)
+    if asked is not None:
+        return json_text(with_system(body.get("system"), asked))
+    return None if body.keys() <= BARE_REQUEST else json_text(body)
+
+
+def _response(view: View) -> str | None:
+    """The message of a response's body, the joined text of a streamed one, else the body."""
+    body = parsed(view.attributes["response_data"])
+    if "gen_ai.output.messages" in view.attributes or not isinstance(body, dict):
+        return None
+    text = body.get("combined_chunk_content")
+    answered = [body["message"]] if isinstance(body.get("message"), dict) else text
+    return json_text(answered or body)
+
+
+def _template(view: View) -> str:
+    return str(view.attributes.get("logfire.msg_template"))
 
 
 def _error_level(view: View) -> StepError | None:
@@ -91,21 +155,23 @@ LOGFIRE = Dialect(
         )
     ),
     scopes=("pydantic-ai", "logfire"),
-    kinds=(("logfire.span_type", {"log": "other"}),),
+    kinds=(("logfire.span_type", {"log": "other"}), ("logfire.msg_template", _agents_kind)),
     evidence=(
         *(("tool_arguments", "tool"), ("tool_response", "tool"), ("all_messages_events", "agent")),
         *(("pydantic_ai.all_messages", "agent"), ("agent_name", "agent")),
     ),
     labels={
         "label": ("logfire.msg",),
-        "agent": ("agent_name",),
+        "agent": ("agent_name", _named(AGENT_RUN)),
+        "tool": (_named(FUNCTION),),
         "request_model": ("model_name",),
     },
     input=(
         Composed(("pydantic_ai.all_messages", "all_messages_events"), _agent_input),
         "tool_arguments",
         Composed(("events",), _event_input),
-        "request_data",
+        Composed(("request_data",), _request),
+        _of_function("input"),
     ),
     output=(
         quoted("final_result"),
@@ -113,7 +179,8 @@ LOGFIRE = Dialect(
         Composed(("pydantic_ai.all_messages", "all_messages_events"), _agent_output),
         "tool_response",
         Composed(("events",), _event_output),
-        "response_data",
+        Composed(("response_data",), _response),
+        _of_function("output"),
     ),
     tokens=(
         TokenKeys(

@@ -13,6 +13,9 @@ KINDS = {
     "decision": "chain",
 }
 
+TOOL_USE = {"type": "tool_use"}
+"""A part that only says that there is a tool call, which stands beside it."""
+
 
 def _messages(view: View, prefix: str) -> str | None:
     """Messages of an LLM call; other spans that repeat them show the value that they were given."""
@@ -27,7 +30,7 @@ def _message(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
         return {}
     message = {name: value for name, value in raw.items() if name not in ("contents", "tool_calls")}
-    if contents := [_part(item) for item in in_order(raw.get("contents"))]:
+    if contents := [part for item in in_order(raw.get("contents")) if (part := _part(item)) != TOOL_USE]:
         message["parts"] = contents
     if calls := [_tool_call(item) for item in in_order(raw.get("tool_calls"))]:
         message["tool_calls"] = calls

@@ -4,6 +4,10 @@ from typing import Any
 
 from collector.mapping.dialects.dialect import Attributes, Composed, Dialect, View
 from collector.mapping.values import json_text
+from collector.model import KINDS
+
+PLAIN_KINDS = frozenset(("http", "db", "rpc", "messaging", "function", "other"))
+AI_KINDS = KINDS - PLAIN_KINDS
 
 
 def _first(found: Attributes, *keys: str) -> Any:
@@ -15,9 +19,12 @@ def _first(found: Attributes, *keys: str) -> Any:
 
 
 def _request(view: View) -> str | None:
-    """`GET /orders/7?verbose=1`: the method and as much of the URL as was sent."""
+    """`GET /orders/7?verbose=1`: the method and as much of the URL as was sent.
+
+    A model call that tells of its request, too (Anthropic's own client and Bedrock's do), was not asked that.
+    """
     found = view.attributes
-    if "asgi.event.type" in found:
+    if "asgi.event.type" in found or view.kind in AI_KINDS:
         return None
     method = _first(found, "http.request.method", "http.method")
     url = _first(found, "url.full", "http.url", "http.target") or _path(found)
@@ -43,6 +50,8 @@ def _call(view: View) -> str | None:
     """`package.Service/Method`."""
     found = view.attributes
     method, service = found.get("rpc.method"), found.get("rpc.service")
+    if view.kind in AI_KINDS:
+        return None
     if method is None or service is None:
         return None if method is None and service is None else json_text(str(method or service))
     return json_text(method if "/" in str(method) else f"{service}/{method}")
