@@ -14,7 +14,7 @@ from collector.telemetry import Telemetry
 Result = TypeVar("Result")
 Store = Callable[[Spooled], Awaitable[object]]
 
-CHUNK_REQUESTS = 8
+CHUNK_REQUESTS = 64
 CHUNK_BYTES = 4 << 20
 WAIT_S = 0.5
 

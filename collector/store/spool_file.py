@@ -30,6 +30,7 @@ OLDEST = """
 SELECT id, checksum, signal, encoding, project, body FROM requests WHERE id > ? AND NOT set_aside ORDER BY id LIMIT ?
 """
 SIZE = "SELECT COALESCE(SUM(size), 0) FROM requests"
+ANY = "SELECT EXISTS (SELECT 1 FROM requests)"
 WAITING = "SELECT COUNT(*) FROM requests WHERE NOT set_aside"
 
 
@@ -109,7 +110,7 @@ class SpoolFile:
         with self._transaction():
             self._database.executemany("DELETE FROM requests WHERE id = ?", ((number,) for number in stored))
             self._database.executemany("UPDATE requests SET set_aside = 1 WHERE id = ?", ((number,) for number in bad))
-        if not self.size_bytes:
+        if not self._database.execute(ANY).fetchone()[0]:
             with suppress(sqlite3.OperationalError):  # another process is at it
                 self._database.execute("VACUUM")
                 self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
