@@ -15,12 +15,13 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from collector.errors import XRayError
+from collector.errors import Unavailable, XRayError
 from collector.shared_metrics import reserve, summed_text
 
 FAST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 OUR_PACKAGES = ("collector", "api")
+UNAVAILABLE = "unavailable"
 OfMany = Literal["livesum", "livemax", "livemostrecent"]
 """What a gauge is when several processes have it."""
 
@@ -95,7 +96,10 @@ class _Kind(msgspec.Struct):
 
 
 class ErrorLog:
-    """Errors as log lines, at most one a second for each event; the next line says how many were left out."""
+    """Errors as log lines, at most one a second for each event; the next line says how many were left out.
+
+    What is Unavailable is one event, whoever says so: a lost database is met in many places.
+    """
 
     def __init__(self, metrics: Metrics, log: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
@@ -107,12 +111,13 @@ class ErrorLog:
         """Counts the error under `event` (a fixed word) and logs it without its foreign text."""
         self._metrics.errors.labels(event).inc()
         now = self._clock()
-        kind = self._kinds.setdefault(event, _Kind(next_at=now))
+        of = UNAVAILABLE if isinstance(error, Unavailable) else event
+        kind = self._kinds.setdefault(of, _Kind(next_at=now))
         if now < kind.next_at:
             kind.suppressed += 1
             return
         left_out = {"left_out": kind.suppressed} if kind.suppressed else {}
-        self._kinds[event] = _Kind(next_at=now + 1.0)
+        self._kinds[of] = _Kind(next_at=now + 1.0)
         self._log.error(event, **describe(error), **left_out, **ids)
 
 

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import pytest
 
 from collector.store.embedded import EmbeddedPostgres
 from tests.acceptance.sender import SPANS, Client, one_trace
-from tests.processes import XRay, wait_for
+from tests.processes import XRay, running, wait_for
 
 QUIET = {"XRAY_REASONER": "rules", "XRAY_REASONER_SETTLE_MS": "50"}
 CLIENTS = 8
@@ -37,18 +37,16 @@ async def beside_postgres(folder: Path) -> AsyncIterator[Place]:
     postgres = EmbeddedPostgres(folder / "postgres")
     try:
         url = await postgres.start()
-        xray = XRay(folder / "xray", {**QUIET, "XRAY_DATABASE_URL": url}).start()
-        yield Place(xray, postgres, url)
-        xray.stop()
+        with running(folder / "xray", **QUIET, XRAY_DATABASE_URL=url) as xray:
+            yield Place(xray, postgres, url)
     finally:
         await postgres.stop()
 
 
 @asynccontextmanager
 async def alone(folder: Path) -> AsyncIterator[Place]:
-    xray = XRay(folder, QUIET).start()
-    yield Place(xray)
-    xray.stop()
+    with running(folder, **QUIET) as xray:
+        yield Place(xray)
 
 
 async def kill_receiver(place: Place) -> None:
@@ -62,7 +60,8 @@ async def kill_tree(place: Place) -> None:
     process = psutil.Process(place.xray.process.pid)
     family = [process, *process.children(recursive=True)]
     for member in family:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     place.xray.process.wait()
     psutil.wait_procs(family)
     place.xray.start()

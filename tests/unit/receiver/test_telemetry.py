@@ -87,6 +87,16 @@ def test_one_line_a_second_for_each_event(stream: io.StringIO) -> None:
     assert metrics.registry.get_sample_value("xray_errors_total", {"event": "commit_failed"}) == 101
 
 
+def test_a_lost_database_is_one_line_a_second_wherever_it_is_met(stream: io.StringIO) -> None:
+    start_logging("info", "json", stream)
+    metrics, clock = Metrics(), Clock()
+    errors = ErrorLog(metrics, clock=clock)
+    for event in ("writer_connect", "listen", "sweep"):
+        errors.report(event, Unavailable("away"))
+    assert len(stream.getvalue().splitlines()) == 1
+    assert metrics.registry.get_sample_value("xray_errors_total", {"event": "sweep"}) == 1
+
+
 class DatabaseError(Exception):
     sqlstate = "22P05"
 
