@@ -28,7 +28,8 @@ def make_worker(
     engine = Engine(Rules(), "rules") if kind == "rules" else None
     if kind == "openai":
         means = _means(settings, database, telemetry, prices or PriceTable())
-        engine = Engine(OpenAI(means), "openai", PROMPT_VERSION, is_slow=True, close=means.endpoint.close)
+        reasoner = OpenAI(means)
+        engine = Engine(reasoner, "openai", PROMPT_VERSION, is_slow=True, close=reasoner.close)
     worker = Worker(database, engine, WorkerOptions.of(settings), telemetry)
     worker.use(prices=prices, provider=means.provider if means else None)
     return worker

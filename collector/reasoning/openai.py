@@ -63,6 +63,11 @@ class OpenAI:
     def __init__(self, means: Means) -> None:
         self._means = means
 
+    async def close(self) -> None:
+        """Free the connections; send the traces that are still held."""
+        await self._means.endpoint.close()
+        await self._means.traces.close()
+
     async def explain(self, case: Case) -> list[Explanation]:
         if not is_worth_a_model(case):
             return await Rules().explain(case)

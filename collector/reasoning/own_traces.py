@@ -3,6 +3,8 @@
 That may be X-Ray itself: its spans carry a mark by which they are stored, shown and never explained.
 """
 
+import asyncio
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,11 +15,22 @@ from collector.store.merge import INTERNAL_ATTRIBUTE, INTERNAL_SERVICE
 WANTED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-class OwnTraces:
-    """Spans of questions to one model; without a tracer nothing is made."""
+FLUSH_LIMIT_S = 3.0
 
-    def __init__(self, tracer: Any = None) -> None:
-        self._tracer = tracer
+
+class OwnTraces:
+    """Spans of questions to one model; without a provider nothing is made."""
+
+    def __init__(self, provider: Any = None) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("xray") if provider is not None else None
+
+    async def close(self) -> None:
+        """Send what is still held; who does not take it within a moment is not waited for."""
+        if self._provider is not None:
+            flush = threading.Thread(target=self._provider.shutdown, name="own-traces", daemon=True)
+            flush.start()
+            await asyncio.to_thread(flush.join, FLUSH_LIMIT_S)
 
     @contextmanager
     def asking(self, model: str, trace_id: bytes) -> Iterator[list[Reply]]:
@@ -42,7 +55,7 @@ def make_own_traces(environ: Mapping[str, str]) -> OwnTraces:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    return OwnTraces(make_provider(BatchSpanProcessor(OTLPSpanExporter())).get_tracer("xray"))
+    return OwnTraces(make_provider(BatchSpanProcessor(OTLPSpanExporter())))
 
 
 def make_provider(processor: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from collector.config import Settings
@@ -318,10 +318,11 @@ async def are_asked(fake: FakeProvider, count: int) -> bool:
 
 async def test_own_traces_exist_hold_no_content_and_are_never_explained(database: Database, fake: FakeProvider) -> None:
     exported = InMemorySpanExporter()
-    tracer = make_provider(SimpleSpanProcessor(exported)).get_tracer("xray")
+    held_for_long = BatchSpanProcessor(exported, schedule_delay_millis=3_600_000)
+    traces = OwnTraces(make_provider(held_for_long))
     async with writing(database, AT_ONCE) as writer:
         async with reasoning(database, fake) as worker:
-            worker._engine.reasoner._means.traces = OwnTraces(tracer)  # type: ignore[union-attr]
+            worker._engine.reasoner._means.traces = traces  # type: ignore[union-attr]
             key = await arrive(writer)
             await until(lambda: is_quiet(database))
         (span,) = exported.get_finished_spans()
