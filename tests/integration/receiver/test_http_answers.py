@@ -238,6 +238,26 @@ async def test_H15_content_type_with_parameters(shared_receiver: Receiver, conte
 
 
 @SHARED
+async def test_H6_what_was_mended_is_no_warning(shared_receiver: Receiver) -> None:
+    """SDKs log every partial success as an error; the step itself says what was altered."""
+    body = traces(span("MENDED")).SerializeToString().replace(b"MENDED", b"MEND\xff\xff")
+    assert (await shared_receiver.http(body, PROTOBUF)).body == b""
+    assert shared_receiver.counted("xray_spans_repaired_total") == 1
+
+
+@SHARED
+@BOTH
+async def test_H16_answers_are_plain_whatever_is_accepted(shared_receiver: Receiver, headers: dict[str, str]) -> None:
+    body = body_of(traces(span(span_id=b"short")), headers)
+    answer = await shared_receiver.client.post(
+        "/v1/traces", content=body, headers=headers | {"accept-encoding": "gzip"}
+    )
+    assert "content-encoding" not in answer.headers
+    assert answer.headers["content-type"] == headers["content-type"]
+    assert b"span id" in answer.content
+
+
+@SHARED
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "", None])
 async def test_H15_wrong_type(shared_receiver: Receiver, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type is not None else {}

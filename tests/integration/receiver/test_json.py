@@ -328,3 +328,12 @@ async def test_J1_logs_use_hex_ids_too(receiver: Receiver) -> None:
     assert (outcome.code, outcome.rejected) == (0, 1)
     rows = await receiver.rows("SELECT trace_id, body FROM records")
     assert [(row["trace_id"].hex(), row["body"]) for row in rows] == [(TRACE_ID, '"hello"')]
+
+
+async def test_J12_each_line_of_a_file_exporter_is_a_request(receiver: Receiver) -> None:
+    file = b"\n".join(json.dumps(document(one_span(name=name))).encode() for name in ("one", "two"))
+    for line in file.splitlines():
+        assert (await post(receiver, line)).ok
+    assert {row["name"] for row in await receiver.steps()} == {"one", "two"}
+    whole = await post(receiver, file)
+    assert (whole.http_status, len(await receiver.steps())) == (400, 2)

@@ -12,7 +12,7 @@ import zstandard
 
 from collector.config import Settings
 from collector.receiver.grpc import GrpcOptions
-from tests.integration.receiver.conftest import JSON, PROTOBUF, SHARED, Receiver, Setup
+from tests.integration.receiver.conftest import JSON, PROTOBUF, SERVICES, SHARED, Receiver, Setup
 from tests.integration.receiver.h2 import Http2
 from tests.integration.receiver.otlp import logs, metrics, otlp_json, post_head, span, traces
 
@@ -99,7 +99,7 @@ async def test_T5_root_path_is_traces(shared_receiver: Receiver) -> None:
 @SHARED
 @pytest.mark.parametrize("path", ["/v1/traces/", "/mycollector/v1/traces", "/a/b/c/v1/traces/"])
 @pytest.mark.parametrize("headers", [PROTOBUF, JSON])
-async def test_T6_slash_behind_and_prefix(shared_receiver: Receiver, path: str, headers: dict[str, str]) -> None:
+async def test_T4_T6_slash_behind_and_prefix(shared_receiver: Receiver, path: str, headers: dict[str, str]) -> None:
     message = traces(span("one"))
     body = otlp_json(message) if headers is JSON else message.SerializeToString()
     assert (await shared_receiver.http(body, headers, path=path)).ok
@@ -120,6 +120,19 @@ async def test_T7_protobuf_and_json_on_one_connection(shared_receiver: Receiver)
     for headers, body in ((PROTOBUF, traces(span("one")).SerializeToString()), (JSON, otlp_json(traces(span("two"))))):
         assert (await shared_receiver.http(body, headers)).ok
     assert await stored_names(shared_receiver) == ["one", "two"]
+
+
+@SHARED
+async def test_T8_a_protocol_at_the_other_door_is_an_error_at_once(shared_receiver: Receiver) -> None:
+    """gRPC and HTTP have ports of their own; who mixes them up is told, and kept waiting by neither."""
+    body = traces(span()).SerializeToString()
+    with pytest.raises(httpx.RemoteProtocolError):
+        await shared_receiver.client.post(f"http://{shared_receiver.target}/v1/traces", content=body, headers=PROTOBUF)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{shared_receiver.http_port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(f"/{SERVICES['traces'][0]}/Export")(body, timeout=10)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert await shared_receiver.steps() == []
 
 
 @SHARED
