@@ -40,7 +40,7 @@ bench: $(VENV)/.dev ## Measure: floors and ours interleaved, ratios printed
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.dev ## The long crash and leak runs (about two hours)
-	$(BIN)/python -m pytest -q -m soak tests/acceptance
+	$(BIN)/python -m pytest -q -m soak tests
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis

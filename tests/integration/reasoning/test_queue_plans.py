@@ -13,7 +13,7 @@ from collector.store.database import Database
 from collector.store.jobs import BEAT, LOOK, PLAN_ONCE, TAKE
 from collector.store.leases import LOST
 
-ROWS = 30_000
+ROWS, MILLION = 30_000, 1_000_000
 FILL = """
 INSERT INTO reasoning_jobs (project_id, trace_id, span_id, status, priority, run_at, lease_token, lease_until)
 SELECT 1, decode(md5(g::text), 'hex'), CASE WHEN g % 3 = 0 THEN '\\x' ELSE '\\x0102030405060708'::bytea END, status, 5,
@@ -58,6 +58,34 @@ def check(nodes: list[dict[str, Any]], index: str) -> None:
 
 
 async def test_look_reads_what_it_returns(full: Database) -> None:
+    await look_reads_little(full)
+
+
+async def test_take_beat_and_complete_read_one_execution(full: Database) -> None:
+    await the_rest_reads_little(full)
+
+
+async def test_the_sweep_reads_what_runs(full: Database) -> None:
+    await the_sweep_reads_little(full, ROWS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+async def test_a_million_rows_change_nothing(database: Database) -> None:
+    """First with the statistics of an empty table, then with fresh ones."""
+    async with database.connection() as conn:
+        await conn.execute("ANALYZE reasoning_jobs")
+        await conn.execute("SET synchronous_commit = off")
+        await conn.execute(FILL, MILLION, timeout=200)
+    for statement in ("SELECT 1", "VACUUM ANALYZE reasoning_jobs"):
+        async with database.connection() as conn:
+            await conn.execute(statement, timeout=60)
+        await look_reads_little(database)
+        await the_rest_reads_little(database)
+        await the_sweep_reads_little(database, MILLION)
+
+
+async def look_reads_little(full: Database) -> None:
     """Without the settings of a transaction, as the worker looks."""
     async with full.connection() as conn:
         text = await conn.fetchval("EXPLAIN (ANALYZE, BUFFERS, FORMAT json) " + LOOK, 0, 10, 64)
@@ -70,7 +98,7 @@ async def test_look_reads_what_it_returns(full: Database) -> None:
     assert FAIR_LOOK > 1
 
 
-async def test_take_beat_and_complete_read_one_execution(full: Database) -> None:
+async def the_rest_reads_little(full: Database) -> None:
     async with full.connection() as conn:
         trace_id = await conn.fetchval("SELECT trace_id FROM reasoning_jobs WHERE status = 'pending' LIMIT 1")
     token, lease = uuid4(), timedelta(seconds=60)
@@ -80,10 +108,10 @@ async def test_take_beat_and_complete_read_one_execution(full: Database) -> None
     check(await explained(full, DISCARD, 1, trace_id, token, [b""], 0), "reasoning_jobs_pkey")
 
 
-async def test_the_sweep_reads_what_runs(full: Database) -> None:
+async def the_sweep_reads_little(full: Database, count: int) -> None:
     nodes = await explained(full, LOST, 200)
     assert "reasoning_jobs_processing" in {node.get("Index Name") for node in nodes}
-    assert sum(node.get("Rows Removed by Filter", 0) for node in nodes) <= ROWS / 500
+    assert sum(node.get("Rows Removed by Filter", 0) for node in nodes) <= count / 500
 
 
 async def test_a_beat_is_a_hot_update(database: Database) -> None:
