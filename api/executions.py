@@ -1,20 +1,23 @@
 """Executions: the list, one with its steps, one step whole, what came in as OTLP, deletion."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 from litestar import MediaType, Response, delete, get
 from litestar.params import FromPath
+from litestar.response import Stream
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import cursor
+from api.large import Part, load_head, with_steps
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import ExecutionDetail, ExecutionPage, WideStepView
 from api.services import AnyRequest, Given, Project, Services, execution_of, project_of
 from api.traces import execution_or_logs_of
-from api.views import Assembled, detail, detail_page, list_item, wide_step_view
+from api.views import Assembled, detail, list_item, wide_step_view
 from collector.errors import NotFound
 from collector.mapping.assemble import assemble
 from collector.model import EXECUTION_SPAN, Step
@@ -22,7 +25,6 @@ from collector.store.deletion import delete_execution
 from collector.store.executions import (
     ExecutionRow,
     Place,
-    StepPlace,
     list_executions,
     read_step,
     read_steps,
@@ -34,7 +36,9 @@ from collector.store.steps import load_wide_step
 
 MANY_STEPS = 300
 """From here on assembling takes longer than the event loop should wait."""
-MOST_STEPS = 5000
+ASSEMBLED_STEPS = 5000
+"""Executions of more steps are streamed: see `api.large`."""
+MOST_STEPS = 50_000
 """Steps that are answered at once."""
 
 
@@ -81,8 +85,9 @@ async def show(request: AnyRequest, services: Given, execution_id: FromPath[str]
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
         row = await execution_or_logs_of(conn, project, execution_id)
-        if after is not None or row.step_count > query.steps_limit:
-            return _json(msgspec.json.encode(await _page(conn, project, row, after, query.steps_limit)))
+        if after is not None or row.step_count > min(query.steps_limit, ASSEMBLED_STEPS):
+            part = Part(after, query.steps_limit)
+            return _stream(with_steps(await load_head(conn, project, row, part), services, row, part))
         read = Read(row, await read_steps(conn, row), await _records(conn, row))
         states = await load_states(conn, row.key)
     if len(read.steps) < MANY_STEPS:
@@ -103,23 +108,6 @@ def _detail_json(read: Read, services: Services, project: Project, states: State
     return msgspec.json.encode(detail(_assembled(read, services), project.name, states))
 
 
-async def _page(
-    conn: AsyncConnection, project: Project, row: ExecutionRow, after: StepPlace | None, limit: int
-) -> ExecutionDetail:
-    """Some steps of an execution that is too large to be assembled for a reader."""
-    found = await read_steps(conn, row, after, limit + 1)
-    page = found[:limit]
-    span_ids = {step.span_id for step in page}
-    joined, _ = await asyncio.to_thread(assemble, page, (await read_records(conn, row.key, span_ids)).found)
-    stray = Records([]) if after else await read_stray_records(conn, row.key)
-    states = await load_states(conn, row.key, span_ids)
-    listed = list_item(row, project.name, states.of(row.trace_id, EXECUTION_SPAN, row.revision))
-    shown = detail_page(listed, row, joined, states, stray)
-    if len(found) > limit:
-        shown.next_steps_cursor = cursor.of_step(StepPlace(page[-1].start_ns, page[-1].span_id))
-    return shown
-
-
 @get("/executions/{execution_id:str}/steps/{span_id:str}", operation_class=described(ProjectQuery))
 async def show_step(
     request: AnyRequest, services: Given, execution_id: FromPath[str], span_id: FromPath[str]
@@ -129,7 +117,7 @@ async def show_step(
     async with services.database.begin() as conn:
         row = await execution_of(conn, await project_of(conn, request), execution_id)
         own = await read_records(conn, row.key, {wanted})
-        if row.step_count > MOST_STEPS:
+        if row.step_count > ASSEMBLED_STEPS:
             read = Read(row, await read_step(conn, row, wanted), own)
         else:
             every = await read_records(conn, row.key)
@@ -154,6 +142,10 @@ async def remove(request: AnyRequest, services: Given, execution_id: FromPath[st
 def _assembled(read: Read, services: Services) -> Assembled:
     steps, facts = assemble(read.steps, read.records.found, services.prices)
     return Assembled(read.row, facts, steps, read.records)
+
+
+def _stream(parts: AsyncIterator[bytes]) -> Response[Any]:
+    return Stream(parts, media_type=MediaType.JSON)
 
 
 def _json(body: bytes) -> Response[Any]:

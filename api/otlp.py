@@ -10,7 +10,7 @@ from litestar.response import Stream
 from api.query import ProjectQuery, described
 from api.services import AnyRequest, Given, Services, execution_of, project_of
 from collector.mapping.otlp_out import otlp_json
-from collector.store.executions import ExecutionRow, StepPlace
+from collector.store.executions import ExecutionRow, read_places
 from collector.store.steps import load_rows
 
 PAGE_STEPS = 1000
@@ -30,15 +30,14 @@ async def otlp(request: AnyRequest, services: Given, execution_id: FromPath[str]
 
 
 async def _whole(services: Services, row: ExecutionRow) -> AsyncIterator[bytes]:
+    async with services.database.begin() as conn:
+        places = await read_places(conn, row)
     yield HEAD
-    after: StepPlace | None = None
-    while True:
+    separator = b""
+    for first in range(0, len(places), PAGE_STEPS):
         async with services.database.begin() as conn:
-            rows, origins = await load_rows(conn, row, after, PAGE_STEPS)
-        if rows:
-            page = await asyncio.to_thread(otlp_json, rows, origins)
-            yield (b"," if after else b"") + page[len(HEAD) : -len(TAIL)]
-        if len(rows) < PAGE_STEPS:
-            break
-        after = StepPlace(rows[-1].start_ns, rows[-1].span_id)
+            rows, origins = await load_rows(conn, row, places[first : first + PAGE_STEPS])
+        if page := (await asyncio.to_thread(otlp_json, rows, origins))[len(HEAD) : -len(TAIL)]:
+            yield separator + page
+            separator = b","
     yield TAIL

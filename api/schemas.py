@@ -91,14 +91,19 @@ class ExecutionView(msgspec.Struct, kw_only=True):
     warnings: list[str]
 
 
-class ExecutionDetail(ExecutionView, kw_only=True):
+class ExecutionHead(ExecutionView, kw_only=True):
     root_span_id: str
-    steps: list[StepView]
-    next_steps_cursor: str | None = None
-    """Where an execution has more steps than are answered at once: `steps_cursor` for the next ones."""
     events: msgspec.Raw
     """Log records of this trace that name no span, or one that has not come."""
     events_left_out: int
+
+
+class ExecutionDetail(ExecutionHead, kw_only=True):
+    """An execution with its steps in start order."""
+
+    steps: list[StepView]
+    next_steps_cursor: str | None = None
+    """Where an execution has more steps than were asked for: `steps_cursor` for the next ones."""
 
 
 class ExecutionPage(msgspec.Struct):

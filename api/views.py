@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from api.schemas import ExecutionDetail, ExecutionView, JobView, StepView, WideStepView
+from api.schemas import ExecutionDetail, ExecutionHead, ExecutionView, JobView, StepView, WideStepView
 from collector.mapping.record_events import events_of, without_step
 from collector.mapping.values import moved_text
 from collector.model import EXECUTION_SPAN, Facts, Reasoning, Step, StepError, Tokens
@@ -115,15 +115,12 @@ def detail(whole: Assembled, project: str, states: States) -> ExecutionDetail:
     )
 
 
-def detail_page(
-    listed: ExecutionView, row: ExecutionRow, steps: list[Step], states: States, stray: Records
-) -> ExecutionDetail:
-    """A page of a very large execution: its facts as they stand in its row, and some of its steps."""
+def detail_head(listed: ExecutionView, row: ExecutionRow, stray: Records) -> ExecutionHead:
+    """A very large execution with the facts that stand in its row, and without its steps."""
     events = events_of(None, stray.found, stray.unread)
-    return ExecutionDetail(
+    return ExecutionHead(
         **{name: getattr(listed, name) for name in listed.__struct_fields__},
         root_span_id=row.root_span_id.hex(),
-        steps=[step_view(step, states.of(row.trace_id, step.span_id, row.revision)) for step in steps],
         events=msgspec.Raw(events.text.encode()),
         events_left_out=events.left_out,
     )

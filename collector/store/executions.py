@@ -8,7 +8,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    RowMapping,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    literal,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import ExecutionKey, Facts, Record, Step, StepError, StepExtra, Tokens
@@ -126,9 +138,13 @@ async def list_executions(
     """A page of executions, newest first, in the order of the index executions_latest; it reads no other table."""
     query = select(*EXECUTION_COLUMNS).where(executions.c.project_id == project_id, *wanted)
     if after is not None:
-        query = query.where(_place() < tuple_(*(literal(part) for part in after)))
+        query = query.where(_place() < _literals(after))
     query = query.order_by(executions.c.started_at.desc(), executions.c.trace_id.desc()).limit(limit)
     return [execution_row(row) for row in (await conn.execute(query)).mappings()]
+
+
+def _literals(place: Place | StepPlace) -> ColumnElement[Any]:
+    return tuple_(*(literal(part) for part in place))
 
 
 def _place() -> ColumnElement[Any]:
@@ -159,19 +175,31 @@ def steps_of(execution: ExecutionRow, *columns: Any) -> Select[Any]:
     )
 
 
-def after_step(query: Select[Any], after: StepPlace | None, limit: int | None) -> Select[Any]:
-    """A page of steps; several rows of one span id and start are never parted."""
+async def read_places(
+    conn: AsyncConnection, execution: ExecutionRow, after: StepPlace | None = None, limit: int | None = None
+) -> list[StepPlace]:
+    """Where its steps stand in start order: sorted once, for pages that are then read by key."""
+    place = (steps.c.start_ns, steps.c.span_id)
+    query = steps_of(execution, *place).limit(limit)
     if after is not None:
-        query = query.where(tuple_(steps.c.start_ns, steps.c.span_id) > tuple_(*(literal(part) for part in after)))
-    return query if limit is None else query.limit(limit)
+        query = query.where(tuple_(*place) > _literals(after))
+    return [StepPlace(*row) for row in await conn.execute(query)]
+
+
+def at_places(query: Select[Any], places: Sequence[StepPlace]) -> Select[Any]:
+    """Of steps only those at places that follow each other; several rows of one span id and start are never parted."""
+    span_ids = bindparam("span_ids", [place.span_id for place in places], ARRAY(LargeBinary))
+    place = tuple_(steps.c.start_ns, steps.c.span_id)
+    return query.where(steps.c.span_id == any_(span_ids), place >= _literals(places[0]), place <= _literals(places[-1]))
 
 
 async def read_steps(
-    conn: AsyncConnection, execution: ExecutionRow, after: StepPlace | None = None, limit: int | None = None
+    conn: AsyncConnection, execution: ExecutionRow, places: Sequence[StepPlace] | None = None
 ) -> list[Step]:
-    """All steps in start order, or a page of them."""
-    query = after_step(steps_of(execution, *STEP_COLUMNS), after, limit)
-    return [step_of(row) for row in (await conn.execute(query)).mappings()]
+    """All steps in start order, or those at some places that follow each other."""
+    query = steps_of(execution, *STEP_COLUMNS)
+    rows = await conn.execute(query if places is None else at_places(query, places))
+    return [step_of(row) for row in rows.mappings()]
 
 
 async def read_step(conn: AsyncConnection, execution: ExecutionRow, span_id: bytes) -> list[Step]:

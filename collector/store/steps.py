@@ -1,5 +1,6 @@
 """Reads of steps with everything that came with them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.model import StepRow
-from collector.store.executions import ExecutionRow, StepPlace, after_step, steps_of
+from collector.store.executions import ExecutionRow, StepPlace, at_places, steps_of
 from collector.store.schema import origins, steps
 
 
@@ -50,10 +51,10 @@ POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 async def load_rows(
-    conn: AsyncConnection, execution: ExecutionRow, after: StepPlace | None, limit: int
+    conn: AsyncConnection, execution: ExecutionRow, places: Sequence[StepPlace]
 ) -> tuple[list[StepRow], dict[bytes, bytes]]:
-    """A page of steps with all columns in start order, and their origins' kept messages by id."""
-    query = after_step(steps_of(execution, *STEP_ROW_COLUMNS), after, limit)
+    """Steps at places that follow each other, with all columns, and their origins' kept messages by id."""
+    query = at_places(steps_of(execution, *STEP_ROW_COLUMNS), places)
     rows = [_step_row(row) for row in await conn.execute(query)]
     wanted = origins.c.origin_id.in_({row.origin_id for row in rows})
     kept = select(origins.c.origin_id, origins.c.wire).where(origins.c.project_id == execution.project_id, wanted)

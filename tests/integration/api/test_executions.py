@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api import executions
+from api import executions, large
 from collector.store.database import Database
 
 from .conftest import Client, Send
@@ -158,10 +158,26 @@ async def test_a_very_large_execution_comes_in_pages_and_whole_as_otlp(client: C
         assert (await client.get(f"{BASE}/{trace_id(1)}", params=bad)).status_code == 400
 
 
+async def test_a_large_execution_is_streamed_as_it_would_be_answered_at_once(
+    client: Client, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await send(*(span(1, number, start=START + number, attributes={"n": number}) for number in range(1, 8)))
+    at_once = (await client.get(f"{BASE}/{trace_id(1)}")).json()
+    monkeypatch.setattr(executions, "ASSEMBLED_STEPS", 2)
+    monkeypatch.setattr(large, "PAGE_STEPS", 3)
+    streamed = (await client.get(f"{BASE}/{trace_id(1)}")).json()
+    assert streamed["steps"] == at_once["steps"]
+    assert streamed["next_steps_cursor"] is None
+    assert set(streamed) == set(at_once)
+    first = (await client.get(f"{BASE}/{trace_id(1)}?steps_limit=4")).json()
+    rest = (await client.get(f"{BASE}/{trace_id(1)}?steps_cursor={first['next_steps_cursor']}")).json()
+    assert (len(first["steps"]), first["steps"] + rest["steps"]) == (4, at_once["steps"])
+
+
 async def test_a_step_of_a_very_large_execution_is_read_alone(
     client: Client, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executions, "MOST_STEPS", 2)
+    monkeypatch.setattr(executions, "ASSEMBLED_STEPS", 2)
     await send(*(span(1, number, attributes={"n": number}) for number in range(1, 5)))
     found = (await client.get(f"{BASE}/{trace_id(1)}/steps/{span_id(3)}")).json()
     assert (found["attributes"], found["parent_span_id"]) == ({"n": 3}, span_id(1))
