@@ -66,13 +66,17 @@ def _rpc_status(view: View) -> str | None:
 
 
 def _message(view: View) -> str | None:
-    """`publish orders`: what is done, and where."""
+    """`publish orders`: what is done, and where; `run shop.add celery` for a task."""
     found = view.attributes
     if view.kind != "messaging":
         return None
-    operation = _first(found, "messaging.operation.name", "messaging.operation.type", "messaging.operation")
-    place = _first(found, "messaging.destination.name", "messaging.destination", "celery.task_name")
-    parts = [str(part) for part in (operation, place) if part is not None]
+    operation = _first(
+        found,
+        *("celery.action", "messaging.operation.name", "messaging.operation.type", "messaging.operation"),
+        "rpc.method",
+    )
+    place = _first(found, "messaging.destination.name", "messaging.destination")
+    parts = [str(part) for part in (operation, found.get("celery.task_name"), place) if part is not None]
     return json_text(" ".join(parts)) if parts else None
 
 

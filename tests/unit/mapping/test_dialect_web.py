@@ -73,6 +73,12 @@ def test_a_database_call_shows_its_statement(system: str, statement: str) -> Non
             "receive orders",
             None,
         ),
+        (
+            {"celery.action": "run", "celery.task_name": "shop.pay", "messaging.destination": "celery"},
+            "messaging",
+            "run shop.pay celery",
+            None,
+        ),
         ({"faas.trigger": "timer", "faas.invocation_id": "1"}, "function", None, None),
         ({"graphql.operation.type": "query", "graphql.document": "query { orders }"}, "rpc", "query { orders }", None),
         (
