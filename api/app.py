@@ -3,17 +3,39 @@
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Router
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from api import executions, health, otlp, prices, reasoning, stats, stream
+from api.paths import SlashesKept
 from api.problems import problem_handlers
 from api.schema_page import SchemaPage
 from api.services import Services
+from collector.asgi import ASGIApp
 
 MOST_BODY_BYTES = 1 << 20
+
+
+class _Litestar(Litestar):
+    """Without the plugins for pydantic and attrs, which it would load because some dependency has installed them."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[Any]) -> list[Any]:
+        return plugins
+
+
+def create_app(services: Services, *, serves: bool) -> ASGIApp:
+    """The whole application behind OTLP and probes; where it does not serve, health and its description alone."""
+    rest, health = create_routers(services)
+    litestar: Any = _Litestar(
+        [rest, health] if serves else [health],
+        openapi_config=openapi_config(),
+        logging_config=None,
+        exception_handlers=problem_handlers(services.telemetry.errors),
+    )
+    return SlashesKept(litestar)
 
 
 def create_routers(services: Services) -> list[Router]:

@@ -12,10 +12,11 @@ from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import cursor
+from api.asked import AnyRequest, Given, Project, execution_of, project_of
 from api.large import Part, load_head, with_steps
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import ExecutionDetail, ExecutionPage, WideStepView
-from api.services import AnyRequest, Given, Project, Services, execution_of, project_of
+from api.services import Services
 from api.traces import execution_or_logs_of
 from api.views import Assembled, detail, list_item, wide_step_view
 from collector.errors import NotFound

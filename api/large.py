@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import cursor
-from api.services import Project, Services
+from api.asked import Project
+from api.services import Services
 from api.views import detail_head, list_item, step_view
 from collector.mapping.assemble import assemble
 from collector.model import EXECUTION_SPAN, Record, Step

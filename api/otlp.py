@@ -7,8 +7,9 @@ from litestar import MediaType, get
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from api.asked import AnyRequest, Given, execution_of, project_of
 from api.query import ProjectQuery, described
-from api.services import AnyRequest, Given, Services, execution_of, project_of
+from api.services import Services
 from collector.mapping.otlp_out import otlp_json
 from collector.store.executions import ExecutionRow, read_places
 from collector.store.steps import load_rows

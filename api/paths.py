@@ -3,7 +3,7 @@
 import re
 from urllib.parse import unquote
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from collector.asgi import ASGIApp, Receive, Scope, Send
 
 ESCAPED = "%2F"
 SLASH = re.compile(rb"%2[fF]")

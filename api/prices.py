@@ -9,10 +9,10 @@ from litestar import delete, get, put
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
+from api.asked import AnyRequest, Given
 from api.paths import spellings
 from api.problems import BadQuery, Fault
 from api.query import described, read_query
-from api.services import AnyRequest, Given
 from collector.errors import NotFound, Rejected
 from collector.mapping.prices import Listing
 from collector.mapping.rates import Rate, Rates

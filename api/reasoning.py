@@ -9,9 +9,10 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from api import cursor
+from api.asked import AnyRequest, Given, execution_of, project_of
 from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
 from api.schemas import Ask, Enqueued, JobPage, JobView, Process, ReasoningStats
-from api.services import AnyRequest, Given, Services, execution_of, project_of
+from api.services import Services
 from api.views import job_id, job_view
 from collector.errors import Conflict, NotFound, Rejected
 from collector.model import ExecutionKey

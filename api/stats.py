@@ -7,10 +7,10 @@ import msgspec
 from litestar import get
 from msgspec import Meta
 
+from api.asked import AnyRequest, Given, project_of
 from api.problems import BadQuery, Fault
 from api.query import DEFAULT_PROJECT, ProjectName, described, read_query
 from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
-from api.services import AnyRequest, Given, project_of
 from collector.model import Tokens
 from collector.store.figures import step_figures
 from collector.store.search import searching

@@ -10,9 +10,10 @@ import msgspec
 from litestar import get
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from api.asked import AnyRequest, Given, Project, project_of
 from api.query import ProjectQuery, described, read_query
 from api.schemas import ReasoningEvent, StepEvent
-from api.services import AnyRequest, Given, Project, Services, project_of
+from api.services import Services
 from api.views import list_item, step_view
 from collector.model import EXECUTION_SPAN
 from collector.store.changes import Watched, changed_executions, new_results, new_steps, now_of

@@ -2,8 +2,8 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.asked import Project, execution_of
 from api.paths import spellings
-from api.services import Project, execution_of
 from collector.errors import NotFound
 from collector.model import ExecutionKey
 from collector.store.executions import ExecutionRow, trace_id_of

@@ -6,15 +6,13 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from litestar import Litestar
-
-from api.app import create_routers, openapi_config
 from api.hub import Hub
-from api.paths import SlashesKept
-from api.problems import problem_handlers
+from api.probes import Probes
+from api.rest import Rest, load
 from api.services import Services
+from collector.asgi import ASGIApp
 from collector.config import Settings
 from collector.errors import Misconfigured, Unavailable
 from collector.http_server import serving
@@ -51,14 +49,6 @@ class Part(Protocol):
     def is_healthy(self) -> bool: ...
 
     async def stop(self) -> None: ...
-
-
-class _Litestar(Litestar):
-    """Without the plugins for pydantic and attrs, which it would load because some dependency has installed them."""
-
-    @staticmethod
-    def _get_default_plugins(plugins: list[Any]) -> list[Any]:
-        return plugins
 
 
 class Process:
@@ -187,14 +177,7 @@ async def start_http_door(
     listener: socket.socket,
 ) -> None:
     settings = process.settings
-    rest, health = create_routers(services)
-    litestar: Any = _Litestar(
-        [rest, health] if "serve" in settings.roles else [health],
-        openapi_config=openapi_config(),
-        logging_config=None,
-        exception_handlers=problem_handlers(process.telemetry.errors),
-    )
-    app: Any = SlashesKept(litestar)
+    app: ASGIApp = Probes(services, then=Rest(lambda: load(services, serves="serve" in settings.roles)))
     if ingest is not None:
         options = HttpOptions(max_message_bytes=settings.max_message_bytes, cors_origins=settings.cors_origins)
         app = OtlpHttp(ingest, options, then=app)

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
 
+from collector.asgi import ASGIApp, Receive, Scope, Send
 from collector.errors import Rejected, TooLarge, Unavailable
 from collector.receiver.admission import READ_AHEAD_BYTES, Seat
 from collector.receiver.answer import json_answer, protobuf_answer
@@ -46,7 +45,7 @@ class OtlpHttp:
         self._cors = Cors(options.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        signal = _signal_of(scope["path"], scope["method"]) if scope["type"] == ScopeType.HTTP else None
+        signal = _signal_of(scope["path"], scope["method"]) if scope["type"] == "http" else None
         if signal is None:
             await self._then(scope, receive, send)
             return
@@ -114,7 +113,7 @@ class _Call:
         self._receive = receive
         self._send: Any = send
         self._is_whole = False
-        self.method: str = scope["method"]  # type: ignore[typeddict-item]
+        self.method: str = scope["method"]
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self.encoding = TYPES.get(self.headers.get("content-type", "").split(";", 1)[0].strip().lower())
         self.declared_bytes = _declared_bytes(self.headers)

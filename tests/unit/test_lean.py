@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-UNUSED = ("sqlalchemy.orm", "alembic", "rich.console", "pygments", "openai", "opentelemetry.sdk")
+UNUSED = ("sqlalchemy.orm", "alembic", "rich.console", "pygments", "openai", "opentelemetry.sdk", "litestar")
 
 
 def loaded_by(*modules: str) -> set[str]:
