@@ -26,6 +26,7 @@ class Server:
 
     def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
+        self.log_file = folder / "postgres.log"
         self.port = port
         self._numbers = count(1)
 
