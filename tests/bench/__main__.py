@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import ingest, mapping, queue, tokens
+from tests.bench import ingest, mapping, queue, sweep, tokens
 
-BENCHES = {"ingest": ingest, "mapping": mapping, "queue": queue, "tokens": tokens}
+BENCHES = {"ingest": ingest, "mapping": mapping, "queue": queue, "sweep": sweep, "tokens": tokens}
 
 
 def main() -> None:
