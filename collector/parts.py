@@ -35,6 +35,7 @@ from collector.store.prices import PriceKeeper
 from collector.store.relay import Relay
 from collector.store.retention import Retention
 from collector.store.spool import Spool
+from collector.store.trimming import Trimming
 from collector.store.writer import Writer, WriterOptions
 from collector.telemetry import Telemetry
 
@@ -78,6 +79,9 @@ class Process:
 async def open_database(process: Process, url: str) -> Database:
     database = await Database.open(url)
     process.at_exit.push_async_callback(database.close)
+    trimming = Trimming(database, process.telemetry)
+    process.keep("trimming", trimming)
+    await trimming.start()
     return database
 
 
