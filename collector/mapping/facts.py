@@ -1,6 +1,7 @@
 """The facts that a plan finds in a span's attributes. Nothing in them can make these functions raise."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -34,8 +35,8 @@ def read_content(plan: Plan, view: View) -> tuple[str | None, ...]:
 def _first(sources: tuple[Source, ...], view: View) -> tuple[str | None, str | None]:
     """The first source that holds something, as JSON text, and the attribute that it was moved from, if it was."""
     for source in sources:
-        if type(source) is not str:
-            text = source.read(view)  # type: ignore[union-attr]
+        if type(source) is Composed:
+            text = source.read(view)
             if text is not None:
                 return text, None
             continue
@@ -94,7 +95,7 @@ def read_labels(plan: Plan, view: View) -> dict[str, str]:
     attributes = view.attributes
     for field, sources in plan.labels:
         for source in sources:
-            value = attributes[source] if type(source) is str else source.read(view)  # type: ignore[union-attr]
+            value = source.read(view) if type(source) is Composed else attributes[source]
             if type(value) is not str or len(value) > MAX_LABEL:
                 value = label(value, source if isinstance(source, str) else field, view.notes)
             if value:
@@ -156,20 +157,42 @@ def _cost(plan: Plan, view: View) -> float | None:
     return None
 
 
-def read_extras(plan: Plan, view: View) -> dict[str, Any]:
-    """Facts of `StepExtra`: labels that are no columns, and what else only few spans tell."""
-    found: dict[str, Any] = {}
-    if plan.extra_labels:
-        labels = read_labels(plan, view)
-        found = {field: labels[field] for field in plan.extra_labels if field in labels}
-    model, asked, _, _, session, conversation, _ = view.named
-    if model and asked and model != asked:
-        found["request_model"] = asked
-    if session and conversation:
+def extra_json(plan: Plan, view: View, environment: str | None, is_plumbing: bool) -> str | None:
+    """JSON text of `StepExtra`: labels that are no columns, and what else only few spans tell."""
+    labels = read_labels(plan, view) if plan.extra_labels else {}
+    found: dict[str, Any] = {field: labels[field] for field in plan.extra_labels if field in labels}
+    request_model, conversation = second_names(view.named)
+    if request_model:
+        found["request_model"] = request_model
+    if conversation:
         found["conversation_id"] = conversation
     for field, composed in plan.extras:
         if field not in found and (value := composed.read(view)) is not None:
             found[field] = orjson.Fragment(value) if field in EXTRA_JSON else value
-    if plan.is_named:
-        found["dialect"] = plan.dialect
-    return found
+    return _extra_text(found, plan.told_dialect, environment, is_plumbing)
+
+
+@lru_cache(1024)
+def plain_extra(
+    dialect: str | None, names: tuple[str | None, str | None], environment: str | None, is_plumbing: bool
+) -> str | None:
+    """JSON text of `StepExtra` where the second names are all that there is beside what many spans share."""
+    request_model, conversation = names
+    found = {"request_model": request_model, "conversation_id": conversation}
+    return _extra_text({field: name for field, name in found.items() if name}, dialect, environment, is_plumbing)
+
+
+def second_names(named: Sequence[str | None]) -> tuple[str | None, str | None]:
+    """The model asked for where another one answered, and the conversation where there is a session, too."""
+    model, asked, _, _, session, conversation, _ = named
+    return asked if model and asked != model else None, conversation if session else None
+
+
+def _extra_text(found: dict[str, Any], dialect: str | None, environment: str | None, is_plumbing: bool) -> str | None:
+    if dialect is not None:
+        found["dialect"] = dialect
+    if environment is not None:
+        found.setdefault("environment", environment)
+    if is_plumbing:
+        found["plumbing"] = True
+    return orjson.dumps(found).decode() if found else None

@@ -8,9 +8,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from collector.mapping.agent_logs import Activity, read_activity
 from collector.mapping.origins import Origin, read_origin
-from collector.mapping.span_rows import Plans, SpanMapper
+from collector.mapping.span_rows import ROW_BYTES, SpanMapper, plans_of
 from collector.mapping.steps import ProjectOf, project_name
 from collector.mapping.times import MAX_INT64
+from collector.mapping.unread import UnreadSpan
 from collector.mapping.values import NUL_NOTE, Notes, any_value, clean_json, json_text, label, read_attributes
 from collector.model import Batch, RecordRow
 
@@ -35,8 +36,7 @@ def map_logs(request: ExportLogsServiceRequest, project_of: ProjectOf) -> Batch:
                 _take(record, origin, mappers, batch)
             if before != (len(batch.steps), len(batch.records)):
                 batch.origins[project_id, origin.row.origin_id] = origin.row
-            batch.size_bytes += sum(mapper.size_bytes for mapper in mappers.values())
-    batch.size_bytes += sum(len(row.attributes) + len(row.body or "") for row in batch.records)
+    batch.size_bytes = ROW_BYTES * (len(batch.steps) + len(batch.records))
     return batch
 
 
@@ -52,9 +52,9 @@ def _take(record: LogRecord, origin: Origin, mappers: dict[str, SpanMapper], bat
         return
     mapper = mappers.get(activity.agent)
     if mapper is None:
-        plans: Plans = {}
+        plans = plans_of(activity.agent)
         mapper = mappers[activity.agent] = SpanMapper(origin._replace(scope_name=activity.agent), plans, {})
-    row = mapper.row(activity.span)
+    row = mapper.row(UnreadSpan.FromString(activity.span.SerializeToString()))
     if row is not None:
         batch.steps.append(row)
 

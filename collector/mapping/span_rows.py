@@ -6,6 +6,7 @@ cost…) pays nothing for it, and however many dialects there are, a span meets 
 
 from collections.abc import Mapping
 from operator import attrgetter
+from typing import Any
 
 import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -14,12 +15,13 @@ from collector.mapping.cleaning import cleaned, may_hold_nul
 from collector.mapping.dialects.dialect import View
 from collector.mapping.dialects.plan import Plan, make_plan, named_kind
 from collector.mapping.dialects.registry import DIALECTS
-from collector.mapping.facts import NO_NUMBERS, read_content, read_extras, read_names
+from collector.mapping.facts import NO_NUMBERS, extra_json, plain_extra, read_content, read_names, second_names
 from collector.mapping.failures import NO_OUTCOME, read_outcome
 from collector.mapping.origins import Origin
+from collector.mapping.pairs import Pairs
 from collector.mapping.span_lists import events_json, links_json
 from collector.mapping.times import LATEST_NS, mended_times
-from collector.mapping.values import Notes, json_text, label, read_attributes
+from collector.mapping.values import Notes, label
 from collector.model import POSTGRES_EPOCH_US, StepRow
 
 Plans = dict[tuple[str, ...], Plan]
@@ -29,19 +31,28 @@ ENTRIES = (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CONSUMER)
 PLAIN_KINDS = ("function", "function", "other", "other", "messaging", "messaging")
 HEALTH = ("health", "healthz", "healthcheck", "readyz", "livez", "ready", "live", "ping")
 PLUMBING_ENDS = (*(f'/{path}"' for path in HEALTH), '"PING"', '"ping"')
+PROBED = ("http", "db")
 NO_CONTENT = (None,) * 4
-IDENTITY = attrgetter(
-    "trace_id", "span_id", "parent_span_id", "name", "kind", "start_time_unix_nano", "end_time_unix_nano"
-)
-"""Many fields at once take half the time of one after the other."""
-REST = attrgetter(
-    *("flags", "trace_state", "links"),
+FIELDS = attrgetter(
+    *("trace_id", "span_id", "parent_span_id", "name", "kind", "start_time_unix_nano", "end_time_unix_nano"),
+    *("events", "links", "flags", "trace_state"),
     *("dropped_attributes_count", "dropped_events_count", "dropped_links_count"),
 )
+"""Many fields at once take half the time of one after the other."""
+PAIRS = Pairs()
 NEW = tuple.__new__
 """Makes a row of a list: a third of what the class itself takes, which names its 42 parameters."""
 ROW_BYTES = 300
-"""About what a row takes besides its long texts."""
+"""About what a row takes besides its texts."""
+MOST_SHAPES = 4096
+PLANS: dict[str, Plans] = {}
+
+
+def plans_of(scope_name: str) -> Plans:
+    """The plans known for spans of this scope: made once, and forgotten all together when they are too many."""
+    if len(PLANS) + sum(map(len, PLANS.values())) > MOST_SHAPES:
+        PLANS.clear()
+    return PLANS.setdefault(scope_name, {})
 
 
 class SpanMapper:
@@ -50,24 +61,23 @@ class SpanMapper:
     def __init__(self, origin: Origin, plans: Plans, repairs: Mapping[bytes, list[str]]) -> None:
         self.origin, self.plans, self.repairs = origin, plans, repairs
         self.notes = Notes()
-        self.size_bytes = 0
         self.refused = {"trace_id": 0, "span_id": 0}
         self.has_warnings = bool(repairs or origin.warnings)
         self.environment = origin.environment
-        self.entry_extra = json_text({"environment": self.environment}) if self.environment else None
         session = label(origin.resource.get("session.id"), "session.id", Notes())
         user = label(origin.resource.get("user.id"), "user.id", Notes())
         self.nameless = (None, None, None, session, user, *NO_NUMBERS)
         self.project_id, self.service, self.origin_id = origin.row.project_id, origin.row.service, origin.row.origin_id
 
-    def row(self, span: Span) -> StepRow | None:
-        """The row of a span; None where its ids are no ids."""
-        trace_id, span_id, parent, name, span_kind, start_ns, end_ns = IDENTITY(span)
+    def row(self, span: Any) -> StepRow | None:
+        """The row of an `UnreadSpan`; None where its ids are no ids. Raises Unreadable for its attributes."""
+        fields = FIELDS(span)
+        trace_id, span_id, parent, name, span_kind, start_ns, end_ns, events, links, flags, trace_state, *lost = fields
         if len(trace_id) != 16 or len(span_id) != 8 or trace_id == NO_TRACE or span_id == NO_SPAN:
             self._refuse(trace_id)
             return None
         notes = self._notes_for(span_id) if self.has_warnings else self.notes
-        attributes = read_attributes(span.attributes, notes)
+        attributes = PAIRS.read(span.attributes, notes)
         shape = tuple(attributes)
         plan = self.plans.get(shape)
         if plan is None:
@@ -78,33 +88,33 @@ class SpanMapper:
             started_at, start_ns, duration_ns, parent = mended(start_ns, end_ns, parent, notes)
         else:
             started_at, duration_ns = start_ns // 1000 - POSTGRES_EPOCH_US, end_ns - start_ns
-        events = span.events
         view = View(attributes, span, kind, notes, events)
         sent, answered, input_key, output_key = read_content(plan, view) if plan.has_content else NO_CONTENT
         names = read_names(plan, view, self.nameless) if plan.has_names or kind == "tool" else self.nameless
         has_outcome = plan.may_fail or events or span.HasField("status")
         outcome = read_outcome(view, plan) if has_outcome else NO_OUTCOME
-        is_entry = self.entry_extra is not None and (not parent or span_kind in ENTRIES)
-        is_plumbing = plan.plumbing or (sent is not None and sent.endswith(PLUMBING_ENDS))
-        if plan.has_extra or is_plumbing or (is_entry and plan.is_named):
+        is_entry = self.environment is not None and (not parent or span_kind in ENTRIES)
+        is_plumbing = plan.plumbing or (sent is not None and kind in PROBED and sent.endswith(PLUMBING_ENDS))
+        if plan.has_extra or is_entry or is_plumbing:
             extra = self._extra(plan, view, is_entry, is_plumbing)
         else:
-            extra = self.entry_extra if is_entry else plan.extra_text
+            extra = plan.extra_text
         if input_key is not None:
             del attributes[input_key]
         if output_key is not None and output_key != input_key:
             del attributes[output_key]
-        flags, trace_state, links, lost, lost_events, lost_links = REST(span)
-        if lost or lost_events or lost_links:
-            notes.dropped(lost, lost_events, lost_links)
+        if any(lost):
+            notes.dropped(*lost)
         text = orjson.dumps(attributes).decode()
         told = events_json(events, notes) if events else None
         linked = links_json(links, notes) if links else None
-        self.size_bytes += ROW_BYTES + len(text) + len(sent or "") + len(answered or "")
-        where = (self.project_id, trace_id, span_id, started_at, start_ns, duration_ns, parent or None)
-        content = (self.service, sent, answered, input_key, output_key)
-        rest = (extra, text, told, linked, self.origin_id, flags or None, trace_state or None, None, None)
-        row: StepRow = NEW(StepRow, [*where, name, kind, span_kind, *outcome, *content, *names, *rest])
+        # fmt: off
+        row: StepRow = NEW(StepRow, [
+            self.project_id, trace_id, span_id, started_at, start_ns, duration_ns, parent or None,
+            name, kind, span_kind, *outcome, self.service, sent, answered, input_key, output_key, *names,
+            extra, text, told, linked, self.origin_id, flags or None, trace_state or None, None, None,
+        ])
+        # fmt: on
         if notes.warnings or not notes.exact:
             row = self._noted(row, span)
         return cleaned(row, span) if may_hold_nul(row) else row
@@ -122,12 +132,10 @@ class SpanMapper:
 
     def _extra(self, plan: Plan, view: View, is_entry: bool, is_plumbing: bool) -> str | None:
         """JSON text of `StepExtra`."""
-        extra = read_extras(plan, view)
-        if is_entry:
-            extra.setdefault("environment", self.environment)
-        if is_plumbing:
-            extra["plumbing"] = True
-        return orjson.dumps(extra).decode() if extra else None
+        environment = self.environment if is_entry else None
+        if plan.extra_labels or plan.extras:
+            return extra_json(plan, view, environment, is_plumbing)
+        return plain_extra(plan.told_dialect, second_names(view.named), environment, is_plumbing)
 
     def _noted(self, row: StepRow, span: Span) -> StepRow:
         """The row with its warnings, and the span as it came where its columns can't give it back."""

@@ -7,7 +7,8 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.mapping.origins import read_origin
-from collector.mapping.span_rows import Plans, SpanMapper
+from collector.mapping.span_rows import ROW_BYTES, SpanMapper, plans_of
+from collector.mapping.unread import unread
 from collector.mapping.values import Notes, label, without_nul
 from collector.model import Batch, Refusal
 
@@ -44,9 +45,8 @@ def map_traces(
     `project_of` gets the resource's project name (or None), `repairs` are warnings by span id from the decoder.
     """
     batch = Batch()
-    plans: dict[str, Plans] = {}
     refused: Counter[str] = Counter()
-    for of_resource in request.resource_spans:
+    for of_resource in unread(request).resource_spans:
         project_id = project_of(project_name(of_resource.resource))
         for of_scope in of_resource.scope_spans:
             if not of_scope.spans:
@@ -54,10 +54,10 @@ def map_traces(
             urls = (of_resource.schema_url, of_scope.schema_url)
             origin = read_origin(project_id, of_resource.resource, of_scope.scope, urls)
             batch.origins[project_id, origin.row.origin_id] = origin.row
-            mapper = SpanMapper(origin, plans.setdefault(origin.scope_name, {}), repairs or {})
+            mapper = SpanMapper(origin, plans_of(origin.scope_name), repairs or {})
             batch.steps += [row for span in of_scope.spans if (row := mapper.row(span)) is not None]
-            batch.size_bytes += mapper.size_bytes
             refused.update(mapper.refused)
+    batch.size_bytes = ROW_BYTES * len(batch.steps)
     batch.refusals = _refusals(refused, len(batch.steps))
     return batch
 

@@ -1,6 +1,7 @@
 """Bytes to OTLP messages: strict first, then lenient, so that a fault costs no more than what it stands in."""
 
 import enum
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -27,16 +28,20 @@ class Decoded(msgspec.Struct):
 
 
 class Decoder:
-    """Reads requests of all signals. Raises Rejected for a body that can't be read at all."""
+    """Reads requests of all signals. Raises Rejected for a body that can't be read at all.
+
+    The strict reading leaves the attributes of spans unread: mapping raises Unreadable for a bad one, and then the
+    request is to be read again, leniently.
+    """
 
     def __init__(self) -> None:
         self._json = JsonReader()
 
-    def traces(self, body: bytes, encoding: Encoding) -> Decoded:
-        return self._decode(body, encoding, TRACES)
+    def traces(self, body: bytes, encoding: Encoding, *, leniently: bool = False) -> Decoded:
+        return self._decode(body, encoding, TRACES, leniently)
 
-    def logs(self, body: bytes, encoding: Encoding) -> Decoded:
-        return self._decode(body, encoding, LOGS)
+    def logs(self, body: bytes, encoding: Encoding, *, leniently: bool = False) -> Decoded:
+        return self._decode(body, encoding, LOGS, leniently)
 
     def metrics(self, body: bytes, encoding: Encoding) -> int:
         """How many metrics a request brings: they are counted, not kept."""
@@ -48,13 +53,12 @@ class Decoder:
             raise _undecodable("ExportMetricsServiceRequest") from None
         return sum(len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics)
 
-    def _decode(self, body: bytes, encoding: Encoding, shape: Shape) -> Decoded:
+    def _decode(self, body: bytes, encoding: Encoding, shape: Shape, leniently: bool) -> Decoded:
         if encoding is Encoding.JSON:
             return Decoded(*self._json.read(shape, parse_json(body)))
-        try:
-            return Decoded(shape.request.FromString(body), Findings())
-        except DecodeError:
-            pass
+        if not leniently:
+            with suppress(DecodeError):
+                return Decoded(shape.quick.FromString(body), Findings())
         try:
             return Decoded(*salvage(shape, body))
         except Malformed:

@@ -12,6 +12,7 @@ import msgspec
 
 from collector.errors import Overloaded, Unavailable
 from collector.mapping.logs import map_logs
+from collector.mapping.pairs import Unreadable
 from collector.mapping.steps import ProjectOf, map_traces, project_name
 from collector.model import Batch, Refusal
 from collector.receiver.admission import Admission, Seat
@@ -153,10 +154,16 @@ class Ingest:
         return _reply([*content.refusals, *written], WORDS[request.signal])
 
     async def _read(self, request: Export) -> _Content:
+        try:
+            return await self._mapped(request)
+        except Unreadable:
+            return await self._mapped(request, leniently=True)
+
+    async def _mapped(self, request: Export, *, leniently: bool = False) -> _Content:
         """Decoded and mapped; the decoded messages are let go of before anything waits for the store."""
         is_traces = request.signal is Signal.TRACES
         decode, shape = (self._decoder.traces, TRACES) if is_traces else (self._decoder.logs, LOGS)
-        decoded = await self._work(request, lambda: decode(request.body, request.encoding))
+        decoded = await self._work(request, lambda: decode(request.body, request.encoding, leniently=leniently))
         resources = getattr(decoded.request, shape.resources)
         items = sum(len(getattr(scope, shape.items)) for each in resources for scope in getattr(each, shape.scopes))
         lost: Unavailable | None = None
@@ -170,6 +177,7 @@ class Ingest:
             batch = await self._work(request, lambda: map_traces(decoded.request, project_of, repairs))
         else:
             batch = await self._work(request, lambda: map_logs(decoded.request, project_of))
+        batch.size_bytes += len(request.body)
         return _Content(batch, items, len(repairs), [*decoded.findings.refusals, *batch.refusals], lost)
 
     async def _write(self, request: Export, content: _Content) -> list[Refusal]:

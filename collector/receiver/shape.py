@@ -5,14 +5,18 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.mapping.unread import UnreadTraces
+
 
 class Shape(NamedTuple):
     request: Any
+    quick: Any
+    """The same message as it is read when nothing is wrong with it."""
     resources: str
     scopes: str
     items: str
 
 
-TRACES = Shape(ExportTraceServiceRequest, "resource_spans", "scope_spans", "spans")
-LOGS = Shape(ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records")
+TRACES = Shape(ExportTraceServiceRequest, UnreadTraces, "resource_spans", "scope_spans", "spans")
+LOGS = Shape(ExportLogsServiceRequest, ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records")
 SHAPES = (TRACES, LOGS)

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = 0, 1, 2, 3, 4, 5
+MOST_GROUPS = 60
+"""How deep groups may lie in each other: OTLP has none, and no message may hold unknown ones without end."""
 
 
 class Malformed(Exception):
@@ -24,14 +26,35 @@ def fields(data: bytes | memoryview) -> Iterator[Field]:
     view, at, end = memoryview(data), 0, len(data)
     while at < end:
         start = at
-        tag, at = _varint(view, at)
-        number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise Malformed
-        begin, at = _skip(view, at, wire_type)
+        number, wire_type, at = _tag(view, at)
+        begin, at = _group(view, at, number) if wire_type == GROUP else _skip(view, at, wire_type)
         if at > end:
             raise Malformed
         yield Field(number, wire_type, view[start:at], view[begin:at])
+
+
+def _tag(view: memoryview, at: int) -> tuple[int, int, int]:
+    """A field's number and wire type, and where its value begins."""
+    tag, at = _varint(view, at)
+    if tag >> 3 == 0:
+        raise Malformed
+    return tag >> 3, tag & 7, at
+
+
+def _group(view: memoryview, at: int, number: int) -> tuple[int, int]:
+    """Where a group's fields begin, and where its end tag ends. Parsers skip groups that they don't know."""
+    begin, open_groups = at, [number]
+    while open_groups:
+        inner, wire_type, at = _tag(view, at)
+        if wire_type == GROUP:
+            open_groups.append(inner)
+        elif wire_type != END_GROUP:
+            _, at = _skip(view, at, wire_type)
+        elif inner != open_groups.pop():
+            raise Malformed
+        if len(open_groups) > MOST_GROUPS or at > len(view):
+            raise Malformed
+    return begin, at
 
 
 def _skip(view: memoryview, at: int, wire_type: int) -> tuple[int, int]:

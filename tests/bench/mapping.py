@@ -18,11 +18,15 @@ from collector.mapping.dialects.general import GENERAL
 from collector.mapping.dialects.registry import DIALECTS
 from collector.mapping.dialects.web import WEB
 from collector.mapping.steps import map_traces
+from collector.mapping.unread import UnreadTraces
 from collector.mapping.values import Notes, read_attributes
 from tests.bench.load import BATCH_SPANS, requests_of
 
 TARGETS_US = {"web": 10.0, "genai": 12.0}
 Work = Callable[[bytes], Any]
+
+
+FEW_PLANS: dict[str, span_rows.Plans] = {}
 
 
 def parse(body: bytes) -> Any:
@@ -45,15 +49,16 @@ def least(body: bytes) -> list[tuple[Any, ...]]:
 
 
 def mapping(body: bytes) -> Any:
-    return map_traces(parse(body), lambda _: 1)
+    return map_traces(UnreadTraces.FromString(body), lambda _: 1)
 
 
 def mapping_with_few_dialects(body: bytes) -> Any:
+    plans, span_rows.PLANS = span_rows.PLANS, FEW_PLANS
     span_rows.DIALECTS = (WEB, GENERAL)
     try:
         return mapping(body)
     finally:
-        span_rows.DIALECTS = DIALECTS
+        span_rows.DIALECTS, span_rows.PLANS = DIALECTS, plans
 
 
 def measure(works: Sequence[Work], bodies: Sequence[bytes], rounds: int) -> list[float]:

@@ -1,7 +1,7 @@
 """What a dialect is: a table of where one family of instrumentations keeps each fact of a span."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 import msgspec
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -23,6 +23,7 @@ class View(msgspec.Struct, gc=False):
     """Its labels, once they are read."""
 
 
+@final
 class Composed(msgspec.Struct, frozen=True):
     """A fact that one attribute alone does not give.
 

@@ -36,8 +36,8 @@ class Plan(msgspec.Struct, frozen=True):
     """There may be more of it than `extra_text`."""
     extra_text: str | None
     """What all spans of this shape have as `StepExtra`."""
-    is_named: bool
-    """The dialect is worth telling."""
+    told_dialect: str | None
+    """The dialect, where it is worth telling."""
     plumbing: bool
     is_kind_known: bool
     """No attribute's value and no name decides, so `kind` is all there is to know."""
@@ -89,7 +89,7 @@ def make_plan(dialects: tuple[Dialect, ...], scope: str, keys: Attributes) -> Pl
         extra_labels=extra_labels,
         has_extra=bool(extra_labels or extras) or PAIRS[0] <= labelled or PAIRS[1] <= labelled,
         extra_text=json_text({"dialect": dialect_name}) if is_named else None,
-        is_named=is_named,
+        told_dialect=dialect_name if is_named else None,
         plumbing=any(key in keys for dialect in spoken for key in dialect.plumbing),
         kind_key=kinds[0][0] if len(kinds) == 1 and isinstance(kinds[0][1], Mapping) else None,
         kind_values=kinds[0][1] if len(kinds) == 1 and isinstance(kinds[0][1], Mapping) else {},

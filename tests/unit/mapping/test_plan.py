@@ -10,6 +10,7 @@ from collector.mapping.dialects.plan import NAMES, make_plan
 from collector.mapping.dialects.registry import DIALECTS
 from collector.mapping.origins import read_origin
 from collector.mapping.span_rows import Plans, SpanMapper
+from collector.mapping.unread import UnreadSpan
 from collector.model import KINDS, StepExtra
 from tests.unit.mapping.spans import held, row_of, span
 
@@ -46,7 +47,8 @@ def test_spans_of_one_shape_share_a_plan() -> None:
     plans: Plans = {}
     mapper = SpanMapper(origin, plans, {})
     for number in range(50):
-        mapper.row(span({"http.request.method": "GET", "a": number}, number=number + 1))
+        sent = span({"http.request.method": "GET", "a": number}, number=number + 1)
+        mapper.row(UnreadSpan.FromString(sent.SerializeToString()))
     assert list(plans) == [("http.request.method", "a")]
 
 

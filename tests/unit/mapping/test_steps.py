@@ -8,6 +8,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.mapping.otlp_out import span_of
+from collector.mapping.span_rows import ROW_BYTES
 from collector.mapping.steps import map_traces, projects_in
 from collector.mapping.times import LATEST_US
 from collector.model import POSTGRES_EPOCH_US
@@ -195,7 +196,7 @@ def test_projects_and_origins() -> None:
     origin = batch.origins[7, batch.steps[0].origin_id]
     assert held(origin.resource) == {"attributes": {"xray.project": "films", "service.name": "shop"}}
     assert held(origin.scope) == {"name": "lib", "version": "", "attributes": {}}
-    assert batch.size_bytes > 600
+    assert batch.size_bytes == 2 * ROW_BYTES
 
 
 def test_one_origin_for_equal_resources() -> None:

@@ -1,0 +1,101 @@
+"""Attributes from their bytes: what span after span repeats is looked up, the rest is read."""
+
+from collections.abc import Sequence
+from sys import intern
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from collector.mapping.values import DUPLICATE_NOTE, Notes, any_value
+
+Pair = tuple[str, Any]
+
+LONGEST = 129
+"""Bytes of a pair up to which each length in it takes one byte."""
+MOST_VALUES = 64
+"""Values remembered of one attribute: of methods and versions all, of ids and paths no more than these."""
+MOST_PAIRS = 8192
+KEY, VALUE, TEXT, WHOLE = 0x0A, 0x12, 0x0A, 0x18
+"""Tags of a pair's fields, and of a value that is a text or a whole number (opentelemetry/proto/common/v1)."""
+PLAIN = (str, int, float, bool)
+
+
+class Unreadable(ValueError):
+    """An attribute's bytes are no KeyValue: text that is not UTF-8, values nested too deeply, a broken message."""
+
+
+class Pairs:
+    """Reads attributes and remembers some. Bounded; its memory changes how fast a pair is read, never what is read."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Pair] = {}
+        self._values: dict[str, int] = {}
+
+    def read(self, attributes: Sequence[bytes], notes: Notes) -> dict[str, Any]:
+        """The attributes as a dict; of equal keys the last wins. Raises Unreadable."""
+        known, new = self._known.get, self._new
+        found = dict([(known(raw) if len(raw) <= LONGEST else None) or new(raw, notes) for raw in attributes])
+        if len(found) != len(attributes):
+            notes.altered(DUPLICATE_NOTE)
+        return found
+
+    def _new(self, raw: bytes, notes: Notes) -> Pair:
+        try:
+            if len(raw) > LONGEST:
+                return _long_text(raw) or _any_pair(raw, notes)
+            pair = _short_pair(raw) or _any_pair(raw, notes)
+        except (DecodeError, UnicodeDecodeError):
+            raise Unreadable from None
+        values = self._values.get(pair[0], 0)
+        if values < MOST_VALUES and type(pair[1]) in PLAIN and notes.exact:
+            self._remember(raw, pair, values + 1)
+        return pair
+
+    def _remember(self, raw: bytes, pair: Pair, values: int) -> None:
+        if len(self._known) >= MOST_PAIRS:
+            self._known.clear()
+            self._values.clear()
+        self._known[raw] = pair
+        self._values[pair[0]] = values
+
+
+def _short_pair(raw: bytes) -> Pair | None:
+    """A pair as encoders write it, whose value is a text or a whole number below 2^21; None for any other."""
+    size = len(raw)
+    try:
+        at = raw[1] + 2
+        if raw[0] != KEY or raw[at] != VALUE or raw[at + 1] != size - at - 2:
+            return None
+        tag = raw[at + 2]
+        if tag == TEXT and raw[at + 3] == size - at - 4:
+            return intern(raw[2:at].decode()), raw[at + 4 :].decode()
+        if tag == WHOLE and raw[-1] < 0x80:
+            if size == at + 4:
+                return intern(raw[2:at].decode()), raw[-1]
+            if size == at + 5 and raw[-2] >= 0x80:
+                return intern(raw[2:at].decode()), raw[-2] - 0x80 + (raw[-1] << 7)
+            if size == at + 6 and raw[-2] >= 0x80 and raw[-3] >= 0x80:
+                return intern(raw[2:at].decode()), raw[-3] - 0x80 + (raw[-2] - 0x80 << 7) + (raw[-1] << 14)
+    except IndexError:
+        pass
+    return None
+
+
+def _long_text(raw: bytes) -> Pair | None:
+    """A pair as encoders write it, whose value is a text of 128 bytes to 16 kB; None for any other."""
+    size, at = len(raw), raw[1] + 2
+    if raw[0] != KEY or raw[1] >= 0x80 or at + 6 > size:
+        return None
+    value, low, high, text, text_low, text_high = raw[at : at + 6]
+    if not (value == VALUE and text == TEXT and low >= 0x80 > high and text_low >= 0x80 > text_high):
+        return None
+    if low - 0x80 + (high << 7) != size - at - 3 or text_low - 0x80 + (text_high << 7) != size - at - 6:
+        return None
+    return intern(raw[2:at].decode()), raw[at + 6 :].decode()
+
+
+def _any_pair(raw: bytes, notes: Notes) -> Pair:
+    pair = KeyValue.FromString(raw)
+    value = pair.value
+    return intern(pair.key), value.string_value or value.int_value or any_value(value, notes)
