@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.reasoning.redact import Redactor, is_card, redact_json, redact_text
+from collector.reasoning.redact import Redactor, redact_json, redact_text
+from collector.reasoning.secret_forms import is_card
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabcdefgh\n-----END RSA PRIVATE KEY-----"
 
@@ -37,6 +38,35 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabcdefgh\n-----END 
         ("password=hunter22&page=1", "hunter22"),
         ('{"db_password": "correct horse"}', "correct"),
         ("client-secret: abcd-efgh", "abcd-efgh"),
+        ("https://b.example/x?X-Amz-Signature=3ff27d9b7501ae9eec48ba4d2459b6b2", "3ff27d9b"),
+        ("the client's 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", "eWG3GtJS"),
+        ("xapp-1-A3EFVKMDDEI-123456-d43aa84320518d9b4be7e5f0", "d43aa843"),
+        ("github_pat_9IcIjxK32mFE1he4OMmkjJ_TiM1dI0w38fT8dY1M", "9IcIjxK3"),
+        ("api:key-557bfcf37dcc15dffb545f4802449f94", "557bfcf3"),
+        ("UGi8Q~rPwm2fHLkv7wRMksKnokRlpWjXjdICYabcd", "rPwm2fHL"),
+        ("api.telegram.org/bot123456789:AANPnzTljHVu4ZX7m1dyYEJOWYhjjRfpU8fxy/sendMessage", "NPnzTljH"),
+        ("X-Vault-Token: hvs.NV6RV4Rs12r7JU8NPjxrPPgDN0fg", "NV6RV4Rs"),
+        ("ntn_F0gdfu8SNZc80JqUk87SubCkXqHZfV6J", "F0gdfu8S"),
+        ("Ocp-Apim-Subscription-Key: 3bce93bdc75d774560123196e9778dbe", "3bce93bd"),
+        ("Authorization: Token ArFk178bgi7AZ1YrJC680X4eOuqI", "ArFk178b"),
+        ("authorization=Bearer%20xYKgYXljtN6GQXjeFQT0", "xYKgYXlj"),
+        ('Authorization: Digest username="joe", response="6629fae49393a053"', "6629fae4"),
+        ("Set-Cookie: session=abcdef0123456789; Path=/", "abcdef0123"),
+        ("postgresql://app:ab+xY/9zQ@q2@db:5432/x", "9zQ@q2"),
+        ("mysql -u root -pzIkmE9TQDtyrvB shop", "zIkmE9TQ"),
+        ("curl -u admin:nSPcVR9KdX4JmV0 https://example.com", "nSPcVR9K"),
+        ("DB_PASS=UzAZxp9wCxzKbyV", "UzAZxp9w"),
+        ("deploy --password Zx81kkPq77aa --force", "Zx81kkPq"),
+        ("my password is Zx81kkPq77aa, thanks", "Zx81kkPq"),
+        ("password => Zx81kkPq77aa", "Zx81kkPq"),
+        ("<password>Zx81kkPq77aa</password>", "Zx81kkPq"),
+        ('{"password":["Zx81kkPq77aa", "b"]}', "Zx81kkPq"),
+        ('{"credentials":{"user":"a","pass":"Zx81kkPq77aa"}}', "Zx81kkPq"),
+        ("ENCRYPTION_KEY_BASE64=Zx81kkPq77aa", "Zx81kkPq"),
+        ("pay to DE89 3704 0044 0532 0130 00 please", "0532"),
+        ("call +49 170 1234567 or (415) 555-2671", "1234567"),
+        ("call +49 170 1234567 or (415) 555-2671", "555-2671"),
+        ("SSN 078-05-1120", "078-05"),
         (KEY, "MIIE"),
         (KEY[:60], "MIIE"),
         (KEY[40:], "abcdefgh"),
@@ -62,6 +92,10 @@ def test_secrets_go(text: str, secret: str) -> None:
         "SELECT * FROM users WHERE id = 7",
         '{"n":1.0,"big":123456789012345678901234567890,"nan":"NaN"}',
         "version 2.0.0-rc.1+build.5, order 4000000000",
+        "Basic authentication is needed; password: required; the token is missing",
+        "the password must be at least 8 characters, the API key: not found",
+        "DE00 3704 0044 0532 0130 00 fails its check, 2026-11-26T05:16:00.123+00:00 is a time",
+        "http://localhost:8080/users/@me and session_id=chat-123, cookie policy: strict",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -73,6 +107,11 @@ def test_json_keeps_its_form_and_loses_the_values_of_telling_names() -> None:
         '{ "n": 1.0,"big":123456789012345678901234567890, "password" : "a b \\"c\\"", "l":["x"],"max_tokens":"auto"}'
     )
     assert redact_json(given) == given.replace('"a b \\"c\\""', '"[REDACTED:secret]"')
+
+
+def test_all_of_a_list_go_where_its_name_tells() -> None:
+    given = '{"secrets": ["x1", "y2"], "max_tokens": ["3"], "open": ["z"]}'
+    assert json.loads(redact_json(given)) == {"secrets": ["[REDACTED:secret]"] * 2, "max_tokens": ["3"], "open": ["z"]}
 
 
 def test_own_patterns_go_first() -> None:
