@@ -5,7 +5,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from litestar.datastructures import MultiDict
@@ -65,13 +65,16 @@ def _unknown(name: str, fields: Mapping[str, Any]) -> Fault:
 
 
 def _value(texts: list[str], wanted: Any) -> Any:
-    is_many = get_origin(_bare(wanted)) is tuple
+    bare = _bare(wanted)
+    is_many = get_origin(bare) is tuple
     if len(texts) > 1 and not is_many:
         raise ValueError("it was given more than once")
     for text in texts:
         if len(text) > LONGEST_VALUE or "\x00" in text:
             raise ValueError(f"at most {LONGEST_VALUE} characters, none of them NUL")
-    if _bare(wanted) is datetime:
+    if get_origin(bare) is Literal and texts[0] not in get_args(bare):
+        raise ValueError(f"choose one of {', '.join(sorted(get_args(bare)))}")
+    if bare is datetime:
         return moment(texts[0], datetime.now(UTC))
     return msgspec.convert(tuple(texts) if is_many else texts[0], wanted, strict=False)
 

@@ -79,6 +79,7 @@ async def show_job(request: AnyRequest, services: Given, job: FromPath[str]) -> 
 @post("/reasoning/jobs/{job:str}/retry", operation_class=described(ProjectQuery), status_code=202)
 async def retry_job(request: AnyRequest, services: Given, job: FromPath[str]) -> JobView:
     """Start a failed or cancelled job anew; with an execution's own job all those of its steps."""
+    _expect_reasoner(services)
     place = JobPlace.of(job)
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
@@ -111,6 +112,7 @@ async def ask_again(
     request: AnyRequest, services: Given, execution_id: FromPath[str], data: JSONBody[Ask | None] = None
 ) -> Enqueued:
     """Explain an execution (again), or some of its steps."""
+    _expect_reasoner(services)
     asked = data or Ask()
     async with services.database.begin() as conn:
         row = await execution_of(conn, await project_of(conn, request), execution_id)
@@ -127,6 +129,7 @@ async def process(request: AnyRequest, services: Given, data: JSONBody[Process |
     wanted = data or Process()
     if (wanted.execution_id is None) == (wanted.status is None):
         raise Rejected('Say what to process: either {"execution_id": "…"} or {"status": "failed"}.')
+    _expect_reasoner(services)
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
         row = None if wanted.execution_id is None else await execution_of(conn, project, wanted.execution_id)
@@ -148,6 +151,14 @@ async def reasoning_stats(request: AnyRequest, services: Given) -> ReasoningStat
     figures = jobs._asdict() | done._asdict()
     figures["oldest_pending_age_s"] = jobs.oldest_pending_age_s or 0.0
     return ReasoningStats(**figures)
+
+
+def _expect_reasoner(services: Services) -> None:
+    if not services.explains:
+        raise Conflict(
+            "The reasoner is off (XRAY_REASONER=off), so nobody would explain it. "
+            "Start X-Ray with XRAY_REASONER=auto, rules or openai, then ask again."
+        )
 
 
 async def _ask(services: Services, key: ExecutionKey, wish: asking.Wish) -> int:

@@ -23,6 +23,8 @@ class Services(msgspec.Struct, kw_only=True):
     telemetry: Telemetry
     hub: Hub
     prices: PriceTable = msgspec.field(default_factory=PriceTable)
+    explains: bool = True
+    """False: the reasoner is off, and nobody takes jobs."""
     ready: Callable[[], Awaitable[dict[str, str]]] = _always
     """Every part of the process: "ok", or what keeps it from its work."""
     before_metrics: Callable[[], Awaitable[None]] = _nothing

@@ -11,7 +11,7 @@ from api.asked import AnyRequest, Given, project_of
 from api.problems import BadQuery, Fault
 from api.query import DEFAULT_PROJECT, ProjectName, described, read_query
 from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
-from collector.model import Tokens
+from collector.model import Kind, Tokens
 from collector.store.figures import step_figures
 from collector.store.search import searching
 from collector.store.stats import Bucket, StatsFilter, StepStats, step_stats, timeline
@@ -32,7 +32,7 @@ class StepStatsQuery(msgspec.Struct, frozen=True, kw_only=True):
     since: Since = None
     until: Until = None
     service: str | None = None
-    kind: str | None = None
+    kind: Kind | None = None
     limit: Annotated[int, Meta(ge=1, le=500)] = 100
 
 

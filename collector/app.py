@@ -107,6 +107,7 @@ class App:
             telemetry=process.telemetry,
             hub=process.hub,
             prices=process.prices,
+            explains=self._settings.resolved_reasoner != "off",
             ready=lambda: self._readiness(database),
             before_metrics=job_gauges(process, database),
         )

@@ -5,18 +5,18 @@ all three keep that form until the edge. "JSON text" below means a `str` that ho
 """
 
 from datetime import date, datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
 Status = Literal["unset", "ok", "error"]
 
-KINDS = frozenset(
-    (
-        *("agent", "llm", "tool", "chain", "retriever", "embedding", "reranker", "guardrail", "evaluator", "prompt"),
-        *("memory", "http", "db", "rpc", "messaging", "function", "other"),
-    )
-)
+AiKind = Literal[
+    "agent", "llm", "tool", "chain", "retriever", "embedding", "reranker", "guardrail", "evaluator", "prompt", "memory"
+]
+PlainKind = Literal["http", "db", "rpc", "messaging", "function", "other"]
+Kind = Literal[AiKind, PlainKind]
+KINDS = frozenset(get_args(Kind))
 
 EXECUTION_SPAN = b""
 """Stands for the execution itself where a span id is part of a key (jobs, reasonings)."""

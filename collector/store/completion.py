@@ -17,7 +17,7 @@ WHERE j.project_id = $1 AND j.trace_id = $2 AND j.lease_token = $3 AND j.span_id
     AND (j.span_id <> '' OR (j.revision = $5 AND NOT EXISTS (
         SELECT FROM reasoning_jobs w WHERE w.project_id = $1 AND w.trace_id = $2
             AND w.status = 'pending' AND w.run_at = 'infinity')))
-RETURNING j.project_id, j.trace_id, j.span_id, j.attempts
+RETURNING j.project_id, j.trace_id, j.span_id, j.attempts, j.created_at
 """
 # A gate that has more to do: it waits for quiet again.
 _OPEN_AGAIN = """
@@ -27,13 +27,14 @@ SET status = 'pending', attempts = 0, snoozes = 0, lease_token = NULL, lease_unt
     priority = j.priority % 10, changed_at = now()
 WHERE j.project_id = $1 AND j.trace_id = $2 AND j.span_id = '' AND j.lease_token = $3 AND NOT j.cancel_asked
     AND '' = ANY ($4::bytea[])
-RETURNING j.project_id, j.trace_id, j.span_id, 1::smallint AS attempts
+RETURNING j.project_id, j.trace_id, j.span_id, 1::smallint AS attempts, j.created_at
 """
 _KEEP = """
 INSERT INTO reasonings (project_id, trace_id, span_id, text, facts, root_cause, reasoner, model, prompt_version,
-    revision, attempts, tokens_input, tokens_output, cost_usd, status, created_at)
+    revision, attempts, tokens_input, tokens_output, cost_usd, status, created_at, asked_at)
 SELECT d.project_id, d.trace_id, d.span_id, r.text, r.facts::json, r.root_cause::json, r.reasoner, r.model,
-    r.prompt_version, r.revision, d.attempts, r.tokens_input, r.tokens_output, r.cost_usd, 'completed', now()
+    r.prompt_version, r.revision, d.attempts, r.tokens_input, r.tokens_output, r.cost_usd, 'completed', now(),
+    d.created_at
 FROM d JOIN unnest($4::bytea[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::int[],
         $13::bigint[], $14::bigint[], $15::float8[])
     AS r (span_id, text, facts, root_cause, reasoner, model, prompt_version, revision, tokens_input, tokens_output,
@@ -42,7 +43,8 @@ ON CONFLICT (project_id, trace_id, span_id) DO UPDATE SET
     text = EXCLUDED.text, facts = EXCLUDED.facts, root_cause = EXCLUDED.root_cause, reasoner = EXCLUDED.reasoner,
     model = EXCLUDED.model, prompt_version = EXCLUDED.prompt_version, revision = EXCLUDED.revision,
     attempts = EXCLUDED.attempts, tokens_input = EXCLUDED.tokens_input, tokens_output = EXCLUDED.tokens_output,
-    cost_usd = EXCLUDED.cost_usd, status = EXCLUDED.status, created_at = EXCLUDED.created_at
+    cost_usd = EXCLUDED.cost_usd, status = EXCLUDED.status, created_at = EXCLUDED.created_at,
+    asked_at = EXCLUDED.asked_at
 RETURNING project_id, trace_id, span_id
 """
 

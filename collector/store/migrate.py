@@ -100,8 +100,10 @@ async def _upgrade_alone(guard: asyncpg.Connection, target: Target) -> bool:
     async with guard.transaction():
         if not await guard.fetchval("SELECT pg_try_advisory_xact_lock($1)", GUARD_KEY):
             return False
-        await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         if not await _is_current(guard):
+            # The last statement here: asyncpg leaves a read of one value open, and its snapshot would keep a
+            # CREATE INDEX CONCURRENTLY from ending.
+            await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             await _upgrade(target)
         return True
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import Rejected
+from collector.model import Kind
 from collector.store.database import Database, sqlstate
 from collector.store.schema import executions, origins, steps
 
@@ -30,7 +31,7 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     service: Annotated[str | None, Meta(description="The service of the execution's root.")] = None
     name: Annotated[str | None, Meta(description="The execution's name; * stands for any text.")] = None
     status: Literal["running", "ok", "error"] | None = None
-    kind: Annotated[str | None, Meta(description="Executions whose root or any step is of this kind.")] = None
+    kind: Annotated[Kind | None, Meta(description="Executions whose root or any step is of this kind.")] = None
     model: Annotated[str | None, Meta(description="Executions that called this model.")] = None
     session_id: str | None = None
     user_id: str | None = None

@@ -80,9 +80,11 @@ reasonings = Table(
     Column("tokens_output", BigInteger, nullable=False, server_default="0"),
     Column("cost_usd", Float),
     now_column("created_at"),
+    # When its job was made.
+    time_column("asked_at"),
     PrimaryKeyConstraint("project_id", "trace_id", "span_id"),
     CheckConstraint("status IN ('completed', 'skipped')", name="reasonings_status"),
-    Index("reasonings_created", "project_id", text("created_at DESC")),
+    Index("reasonings_asked", "project_id", text("COALESCE(asked_at, created_at) DESC")),
 )
 
 # What a worker runs now: no index holds `lease_until`, so that a beat stays a cheap (HOT) update.

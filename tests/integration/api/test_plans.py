@@ -145,7 +145,7 @@ async def test_reasoning_is_read_by_key(plans_of: Plans) -> None:
         assert f"Seq Scan on {table}" not in plan, plan
     # A page of all jobs does not read all that was ever explained.
     plan = await plans_of(lambda conn: list_jobs(conn, LedgerFilter(1), None, 51))
-    assert "reasonings_created" in plan, plan
+    assert "reasonings_asked" in plan, plan
     assert "Seq Scan on reasonings" not in plan, plan
 
 

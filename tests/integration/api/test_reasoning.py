@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.services import Services
 from collector.store.database import Database
 
 from .conftest import Client, Send
@@ -158,6 +159,23 @@ async def test_a_wish_that_is_not_possible_is_a_problem(client: Client) -> None:
         answer = await client.post(path, json=body)
         found = (answer.status_code, answer.headers["content-type"])
         assert found == (status, "application/problem+json"), (path, body, answer.text)
+
+
+@pytest.mark.usefixtures("failed_trace")
+async def test_where_the_reasoner_is_off_nothing_is_queued_and_the_setting_is_named(
+    client: Client, services: Services, database: Database
+) -> None:
+    await set_jobs(database, "failed")
+    services.explains = False
+    wishes: list[tuple[str, Any]] = [
+        (f"{EXECUTION}/reasoning", None),
+        ("/api/v1/reasoning/process", {"status": "failed"}),
+        (f"{JOBS}/{trace_id(1)}./retry", None),
+    ]
+    for path, body in wishes:
+        answer = await client.post(path, json=body)
+        assert (answer.status_code, "XRAY_REASONER=off" in answer.json()["detail"]) == (409, True), path
+    assert (await client.get(JOBS, params={"status": "pending"})).json()["items"] == []
 
 
 async def test_a_body_that_is_no_json_is_a_400(client: Client) -> None:

@@ -95,6 +95,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"limit": "501"}, "limit"),
     ({"limit": "many"}, "limit"),
     ({"status": "fine"}, "status"),
+    ({"kind": "robot"}, "kind"),
     ({"since": "yesterday"}, "since"),
     ({"since": "99999999999d"}, "since"),
     ({"since": "999999w"}, "since"),
@@ -126,6 +127,13 @@ async def test_a_parameter_that_is_not_possible_is_named_in_a_400(client: Client
 async def test_all_wrong_parameters_are_named_at_once(client: Client) -> None:
     answer = await client.get(BASE, params={"limit": "0", "status": "fine", "colour": "red"})
     assert {fault["parameter"] for fault in answer.json()["errors"]} == {"limit", "status", "colour"}
+
+
+async def test_words_that_are_possible_are_named(client: Client) -> None:
+    answer = await client.get(BASE, params={"status": "fine", "kind": "robot"})
+    status, kind = (fault["detail"] for fault in answer.json()["errors"])
+    assert status == "'fine' is not possible: choose one of error, ok, running"
+    assert "agent, chain, db" in kind
 
 
 async def test_a_search_that_takes_too_long_is_stopped_and_says_what_to_do(database: Database) -> None:

@@ -65,8 +65,11 @@ async def test_completion_deletes_the_jobs_and_keeps_the_results(database: Datab
     async with writing(database, AT_ONCE) as writer:
         key = await arrive(writer)
     taken = await must_take(database, key)
+    await queue.pass_time(database, key, seconds=30)
     assert await complete_all(database, taken) == {key: set(taken.jobs)}
     assert await statuses(database, key) == ["completed"] * 4
+    times = "SELECT finished_at - created_at AS took FROM reasoning_ledger WHERE project_id = $1 AND trace_id = $2"
+    assert all(30 * SECOND <= row["took"] < 60 * SECOND for row in await rows(database, times, *key))
 
 
 async def test_a_late_worker_changes_nothing(database: Database) -> None:
