@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from collector.config import Settings
+from collector.footprint import drop_code
 from collector.store.source import DatabaseSource
 from collector.telemetry import start_logging
 
@@ -20,11 +21,16 @@ Announce = Callable[["Address"], None]
 
 def run_process(settings: Settings, announce: Announce, entry: Entry = "run") -> None:
     """Runs an entry of `collector.app` until it is told to stop; raises Misconfigured where it can't be started."""
+
+    def started(address: "Address") -> None:
+        announce(address)
+        drop_code()
+
     # Its C core would print a second account of a busy port.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     start_logging(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(settings, announce, entry))
+        runner.run(_main(settings, started, entry))
 
 
 async def _main(settings: Settings, announce: Announce, entry: Entry) -> None:

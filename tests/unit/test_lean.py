@@ -28,3 +28,14 @@ def test_sessions_are_there_for_who_asks(first: str) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout.split() == ["sqlalchemy.ext.asyncio.session", "True"]
+
+
+def test_dropped_code_runs_again() -> None:
+    code = (
+        "import sqlite3, ssl, sys\nfrom collector.footprint import drop_code\n"
+        "resident = lambda: int(open('/proc/self/statm').read().split()[2])\n"
+        "before = resident(); drop_code(); after = resident()\n"
+        "print(after < before, sqlite3.connect(':memory:').execute('SELECT 7').fetchone()[0])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == ["True", "7"]
