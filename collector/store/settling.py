@@ -62,7 +62,8 @@ async def _save_costs(conn: asyncpg.Connection, ordered: Iterable[Settled]) -> N
         (*one.key, step.span_id, stored_at(step.start_ns), step.cost_usd)
         for one in ordered
         for step in one.steps
-        if step.tokens is not None and step.cost_source != "sender"
+        # One without a start stands at its end, which nobody knows here: its cost is known when it is read.
+        if step.tokens is not None and step.cost_source != "sender" and step.start_ns
     ]
     if calls:
         columns = [list(column) for column in zip(*calls, strict=True)]

@@ -136,6 +136,18 @@ def _sorted(span: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in span.items() if value != []} | {"attributes": attributes, "status": status}
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_span_without_a_start_stretches_no_execution(client: Client, send: Send, is_first: bool) -> None:
+    odd = span(1, 2, startTimeUnixNano="0", endTimeUnixNano=str(START + 2 * SECOND))
+    for each in (odd, span(1, 1, start=START))[:: 1 if is_first else -1]:
+        await send(each)
+    found = (await client.get(f"{BASE}/{trace_id(1)}")).json()
+    assert (found["duration_ms"], found["step_count"], len(found["steps"])) == (2000.0, 2, 2)
+    step = next(step for step in found["steps"] if step["span_id"] == span_id(2))
+    assert (step["start_unix_nano"], step["duration_ms"]) == ("0", None)
+    assert "no start time" in step["warnings"][0]
+
+
 async def test_a_very_large_execution_comes_in_pages_and_whole_as_otlp(client: Client, send: Send) -> None:
     calls = [span(1, number, f"call {number}", start=START + number // 3) for number in range(2, 2502)]
     await send(span(1, 1, "root", start=START, attributes={"session.id": "s1"}), *calls)
