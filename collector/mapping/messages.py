@@ -1,6 +1,6 @@
 """One readable shape of messages: a JSON array of {role, content | parts, tool_calls…}."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -72,11 +72,11 @@ def _message(event: Event, role: str) -> dict[str, Any]:
     return {"role": role, **told}
 
 
-def rebuild(view: View, prefix: str) -> list[dict[str, Any]]:
+def rebuild(view: View, prefix: str, besides: Collection[str] = ()) -> list[dict[str, Any]]:
     """Lists that were flattened into indexed names, as nested dicts in the order of their indices.
 
     `prefix.3.a.b` becomes item 3's {"a": {"b": …}}. Nothing is allocated by an index, so one that starts at 1 or
-    jumps to a billion costs what it holds.
+    jumps to a billion costs what it holds. Names in `besides` are known to be no items.
     """
     items: dict[int, dict[str, Any]] = {}
     start = len(prefix)
@@ -84,6 +84,8 @@ def rebuild(view: View, prefix: str) -> list[dict[str, Any]]:
         if not key.startswith(prefix):
             continue
         digits, _, rest = key[start:].partition(".")
+        if digits in besides:
+            continue
         index = index_of(digits)
         if index is None or (index not in items and len(items) >= MAX_ITEMS):
             view.notes.warn(f"some of {prefix}* could not be put in order: see the attributes")

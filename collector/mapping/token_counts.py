@@ -20,6 +20,7 @@ MAP_NAMES = {
             "input_cache_read",
             "cached_tokens",
             "cache_read",
+            "cached_prompt_tokens",
         ),
     ),
     "cache_write": (
@@ -27,6 +28,7 @@ MAP_NAMES = {
         "cache_write_input_tokens",
         "input_cache_creation",
         "cache_creation",
+        "cache_creation_tokens",
     ),
     "reasoning": (
         *("reasoning_tokens", "output_reasoning_tokens", "reasoningTokens", "output_reasoning", "thoughtsTokens"),

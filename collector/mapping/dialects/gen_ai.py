@@ -26,6 +26,9 @@ OPERATIONS = {
     **dict.fromkeys(("evaluate", "evaluation"), "evaluator"),
 }
 
+PROMPT_FIELDS = frozenset(("name", "version", "variable"))
+"""Names below `gen_ai.prompt.` that tell of a template and are no messages."""
+
 
 def _with_system(view: View) -> str | None:
     found = view.attributes
@@ -35,7 +38,7 @@ def _with_system(view: View) -> str | None:
 
 def _flattened(view: View, prefix: str) -> list[Any]:
     """`gen_ai.prompt.0.role`, `.content`, `.tool_calls.0.name`…"""
-    messages = rebuild(view, prefix)
+    messages = rebuild(view, prefix, PROMPT_FIELDS)
     for message in messages:
         if isinstance(calls := message.get("tool_calls"), dict):
             message["tool_calls"] = [_call(call) for call in in_order(calls)]

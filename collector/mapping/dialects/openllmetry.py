@@ -14,6 +14,11 @@ REQUEST_TYPES = {
     **dict.fromkeys(("embedding", "embeddings", "aembedding"), "embedding"),
     **dict.fromkeys(("rerank", "arerank"), "reranker"),
 }
+SEARCHES = (
+    *("db.vector.query.", "db.chroma.query.", "db.milvus.query.", "db.milvus.search.", "db.weaviate.query."),
+    *("pinecone.query.", "qdrant.search.", "qdrant.search_batch."),
+)
+"""What clients of vector databases tell of a search."""
 FOUND_EVENTS = ("db.query.result", "db.search.result")
 
 
@@ -50,10 +55,14 @@ OPENLLMETRY = Dialect(
             "llm.user",
             "llm.response",
             "db.vector",
+            *("db.chroma", "db.milvus", "db.pinecone", "db.weaviate", "pinecone.query", "qdrant"),
         )
     ),
     kinds=(("traceloop.span.kind", SPAN_KINDS), ("llm.request.type", REQUEST_TYPES)),
-    evidence=(("db.vector.query.", "retriever"), ("traceloop.entity.input", "chain")),
+    evidence=(
+        *((key, "retriever") for key in SEARCHES),
+        ("traceloop.entity.input", "chain"),
+    ),
     labels={
         "tool": (Composed(("traceloop.entity.name",), _tool),),
         "agent": (Composed(("traceloop.entity.name",), _agent),),

@@ -3,6 +3,7 @@
 from collector.mapping.dialects.agent_sdks import AGENT_SDKS
 from collector.mapping.dialects.claude_code import CLAUDE_CODE
 from collector.mapping.dialects.codex import CODEX
+from collector.mapping.dialects.crewai import CREWAI
 from collector.mapping.dialects.dialect import Dialect
 from collector.mapping.dialects.gemini_cli import GEMINI_CLI
 from collector.mapping.dialects.gen_ai import GEN_AI
@@ -42,6 +43,7 @@ DIALECTS: tuple[Dialect, ...] = (
     LITELLM,
     LIVEKIT,
     HAYSTACK,
+    CREWAI,
     GENKIT,
     SPRING_AI,
     MCP,

@@ -139,3 +139,34 @@ def test_openai_through_logfire_of_both_generations() -> None:
     new = {"request_data": '{"model": "gpt-4o"}', "gen_ai.operation.name": "chat"}
     assert held(row_of({**new, "gen_ai.input.messages": json.dumps(messages)}).input) == messages
     assert row_of(new).input is None
+
+
+def test_crews_tell_their_tasks_results_and_sums() -> None:
+    used = "{'prompt_tokens': 100, 'cached_prompt_tokens': 40, 'completion_tokens': 20, 'total_tokens': 120}"
+    crew = {"crewai.crew.result": "Dry.", "crewai.crew.usage_metrics": used, "crewai.crew.name": "weather"}
+    row = row_of({**crew, "gen_ai.operation.name": "invoke_agent"})
+    assert (held(row.output), row.tokens_input, row.tokens_output, row.tokens_cached) == ("Dry.", 100, 20, 40)
+    assert held(row_of({"crewai.task.id": "1", "crewai.task.description": "Rain?"}).input) == "Rain?"
+
+
+FOUND = [("db.query.result", {"db.query.result.id": "a", "db.query.result.document": "Bern is dry"})]
+
+
+@pytest.mark.parametrize(
+    "searched",
+    [
+        {"db.system": "chroma", "db.operation": "query", "db.chroma.query.n_results": 2},
+        {"db.system": "Qdrant", "qdrant.search.collection_name": "docs"},
+        {"db.system": "Pinecone", "pinecone.query.top_k": 2},
+        {"db.system": "Milvus", "db.milvus.search.limit": 2},
+    ],
+)
+def test_searches_of_vector_databases_are_retrievers(searched: dict[str, Any]) -> None:
+    row = row_of(searched, events=FOUND)
+    assert (row.kind, held(row.output)) == ("retriever", [{"id": "a", "document": "Bern is dry"}])
+    assert row_of({"db.system": "chroma", "db.chroma.add.ids_count": 2}).kind == "db"
+
+
+def test_names_of_prompts_are_no_messages() -> None:
+    row = row_of({"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "ask", "gen_ai.prompt.variable.city": "Bern"})
+    assert (row.kind, row.input, row.warnings) == ("prompt", None, None)
