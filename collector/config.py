@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openai_base_url: str | None = None
     retention_days: int = 30
     prices_file: Path | None = None
+    max_projects: int = 1000
     max_message_bytes: int = 64 * MEBIBYTE
     max_inflight_bytes: int = 128 * MEBIBYTE
     spool_bytes: int = 1024 * MEBIBYTE
@@ -158,7 +159,7 @@ def _ranges(settings: Settings) -> list[str]:
     positive = below(
         1,
         *("workers", "reasoner_concurrency", "reasoner_max_attempts", "reasoner_lease_ms", "reasoner_timeout_ms"),
-        "max_message_bytes",
+        *("max_message_bytes", "max_projects"),
     )
     natural = below(
         0,

@@ -124,7 +124,7 @@ class Refusal(NamedTuple):
     """Spans or records of a request that can't be stored; the rest of the request is."""
 
     reason: str
-    """A short word for the metric's label: `trace_id`, `span_id`, `not_spans`, `database`."""
+    """A short word for the metric's label: `trace_id`, `span_id`, `not_spans`, `project_limit`, `database`."""
     message: str
     """What is wrong and what to do, for the sender's developer."""
     spans: int = 1

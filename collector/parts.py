@@ -78,6 +78,7 @@ class Process:
 
 async def open_database(process: Process, url: str) -> Database:
     database = await Database.open(url)
+    database.most_projects = process.settings.max_projects
     process.at_exit.push_async_callback(database.close)
     trimming = Trimming(database, process.telemetry)
     process.keep("trimming", trimming)

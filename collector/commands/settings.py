@@ -54,6 +54,7 @@ HELP: dict[str, dict[str, str]] = {
         "prices_file": "File with model prices of your own (TOML or JSON)",
     },
     "Limits and logs": {
+        "max_projects": "Projects that senders may make by naming them",
         "max_message_bytes": "The largest request that is taken",
         "max_inflight_bytes": "Bytes of requests that may be worked on at the same time",
         "log_level": "debug, info, warning or error",

@@ -6,18 +6,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from collector.errors import Overloaded, Unavailable
+from collector.errors import Overloaded, Rejected, Unavailable
 from collector.mapping.logs import map_logs
 from collector.mapping.pairs import Unreadable
 from collector.mapping.steps import ProjectOf, map_traces, project_name
 from collector.model import Batch, Refusal
 from collector.receiver.admission import Admission, Seat
 from collector.receiver.decode import Decoder, Encoding
-from collector.receiver.shape import LOGS, TRACES
+from collector.receiver.shape import LOGS, TRACES, Shape
 from collector.store.spool_file import Spooled
 from collector.telemetry import Telemetry
 
@@ -46,6 +46,8 @@ class Export(msgspec.Struct, frozen=True):
     body: bytes
     project: str | None = None
     """The project of the caller's key; it wins over what the resource says."""
+    is_acknowledged: bool = False
+    """It waited in the spool: nothing of it may be refused any more for a limit."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ class Store(Protocol):
 
 
 class Projects(Protocol):
-    async def project_id(self, name: str) -> int: ...
+    async def project_id(self, name: str, *, limited: bool = True) -> int: ...
 
 
 class SpoolLike(Protocol):
@@ -141,7 +143,7 @@ class Ingest:
 
     async def replay(self, spooled: Spooled) -> None:
         """Stores what was acknowledged into the spool. Raises Unavailable where it has to wait there longer."""
-        request = Export(Signal(spooled.signal), Encoding(spooled.encoding), spooled.body, spooled.project)
+        request = Export(Signal(spooled.signal), Encoding(spooled.encoding), spooled.body, spooled.project, True)
         content = await self._read(request)
         if content.lost is not None:
             raise content.lost
@@ -167,17 +169,21 @@ class Ingest:
         resources = getattr(decoded.request, shape.resources)
         items = sum(len(getattr(scope, shape.items)) for each in resources for scope in getattr(each, shape.scopes))
         lost: Unavailable | None = None
+        refused: dict[str, str] = {}
         try:
             async with self._patience():
-                project_of = await self._project_ids(request, {project_name(each.resource) for each in resources})
+                named = {project_name(each.resource) for each in resources}
+                project_of, refused = await self._project_ids(request, named)
         except Unavailable as error:
             project_of, lost = _nowhere, error
+        beyond = _without(request, resources, refused, shape) if refused else []
         repairs = decoded.findings.repairs
         if is_traces:
             batch = await self._work(request, lambda: map_traces(decoded.request, project_of, repairs))
         else:
             batch = await self._work(request, lambda: map_logs(decoded.request, project_of))
         batch.size_bytes += len(request.body)
+        batch.refusals += beyond
         return _Content(batch, items, len(repairs), [*decoded.findings.refusals, *batch.refusals], lost)
 
     async def _write(self, request: Export, content: _Content) -> list[Refusal]:
@@ -226,14 +232,35 @@ class Ingest:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _project_ids(self, request: Export, named: set[str | None]) -> ProjectOf:
-        """The mapper's question: which project, by what a resource names. A key's project wins over all."""
-        names = {request.project} if request.project else {name or DEFAULT_PROJECT for name in named}
-        ids = {name: await self._projects.project_id(name) for name in sorted(names)}
-        if request.project:
-            only = ids[request.project]
-            return lambda _: only
-        return lambda name: ids[name or DEFAULT_PROJECT]
+    async def _project_ids(self, request: Export, named: set[str | None]) -> tuple[ProjectOf, dict[str, str]]:
+        """The mapper's question: which project, by what a resource names; and projects that are refused, with why.
+
+        A key's project wins over all.
+        """
+        ids: dict[str, int] = {}
+        refused: dict[str, str] = {}
+        for name in sorted({_project(request, name) for name in named}):
+            try:
+                ids[name] = await self._projects.project_id(name, limited=not request.is_acknowledged)
+            except Rejected as refusal:
+                refused[name] = str(refusal)
+        return lambda name: ids[_project(request, name)], refused
+
+
+def _project(request: Export, named: str | None) -> str:
+    return request.project or named or DEFAULT_PROJECT
+
+
+def _without(request: Export, resources: Any, refused: dict[str, str], shape: Shape) -> list[Refusal]:
+    """Takes out what is for projects that are refused."""
+    refusals = []
+    for place in reversed(range(len(resources))):
+        name = _project(request, project_name(resources[place].resource))
+        if name in refused:
+            items = sum(len(getattr(scope, shape.items)) for scope in getattr(resources[place], shape.scopes))
+            refusals.append(Refusal("project_limit", refused[name], items))
+            del resources[place]
+    return refusals
 
 
 def _nowhere(_: str | None) -> int:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from collector.errors import Misconfigured, Unavailable
+from collector.errors import Misconfigured, Rejected, Unavailable
 
 Result = TypeVar("Result")
 
@@ -40,6 +40,7 @@ OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheErro
 
 FIND_PROJECT = "SELECT id FROM projects WHERE name = $1"
 MAKE_PROJECT = "INSERT INTO projects (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id"
+COUNT_PROJECTS = "SELECT count(*) FROM projects"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -66,6 +67,8 @@ class Database:
         self._target = target
         self._projects: dict[str, int] = {}
         self.engine = engine
+        self.most_projects: int | None = None
+        """So many projects may be made by naming them."""
 
     @classmethod
     async def open(cls, url: str, pool_size: int = 10) -> Self:
@@ -118,19 +121,29 @@ class Database:
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - spreads the tries
         raise Unavailable("The database was too contended for this transaction.")
 
-    async def project_id(self, name: str) -> int:
-        """The id of the project, which is made when it is new; never inside of an ingest transaction."""
+    async def project_id(self, name: str, *, limited: bool = True) -> int:
+        """The id of the project, which is made when it is new; never inside of an ingest transaction.
+
+        Raises Rejected for a new one where there are as many as may be, unless `limited` is false.
+        """
         known = self._projects.get(name)
         if known is None:
-            known = await self._find_or_make(name)
+            known = await self._find_or_make(name, self.most_projects if limited else None)
             if len(self._projects) >= PROJECTS_KEPT:
                 self._projects.clear()
             self._projects[name] = known
         return known
 
-    async def _find_or_make(self, name: str) -> int:
+    async def _find_or_make(self, name: str, most: int | None) -> int:
         async with self.connection() as connection:
-            for statement in (FIND_PROJECT, MAKE_PROJECT, FIND_PROJECT):
+            if (found := await connection.fetchval(FIND_PROJECT, name)) is not None:
+                return int(found)
+            if most is not None and await connection.fetchval(COUNT_PROJECTS) >= most:
+                raise Rejected(
+                    f"There are {most} projects, so {name[:100]!r} is not made: name one that exists in xray.project, "
+                    "or let X-Ray make more by XRAY_MAX_PROJECTS."
+                )
+            for statement in (MAKE_PROJECT, FIND_PROJECT):
                 found = await connection.fetchval(statement, name)
                 if found is not None:
                     return int(found)

@@ -20,7 +20,7 @@ class Nowhere:
     async def write(self, _: Batch) -> list[Refusal]:
         return []
 
-    async def project_id(self, _: str) -> int:
+    async def project_id(self, _: str, **_limits: bool) -> int:
         return 1
 
 

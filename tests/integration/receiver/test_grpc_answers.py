@@ -40,7 +40,7 @@ class Failing:
 
 
 class FailingProjects(Failing):
-    async def project_id(self, _: str) -> int:
+    async def project_id(self, _: str, **_limits: bool) -> int:
         raise self.error
 
 

@@ -167,7 +167,7 @@ class Away:
         self.look()
         return await self.writer.write(batch)
 
-    async def project_id(self, name: str) -> int:
+    async def project_id(self, name: str, **_limits: bool) -> int:
         self.look()
         return await self.database.project_id(name)
 
@@ -203,7 +203,7 @@ async def test_while_postgres_is_away_the_spool_takes_it(database: Database, rou
 class Silent(Gate):
     """Postgres that takes what it is given, and says nothing."""
 
-    async def project_id(self, _: str) -> int:
+    async def project_id(self, _: str, **_limits: bool) -> int:
         await self.opened.wait()
         return 1
 
