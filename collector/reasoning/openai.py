@@ -77,15 +77,15 @@ class OpenAI:
         try:
             for chunk in split(question, self._means.limits):
                 reasons |= await self._explain_chunk(question, chunk, found)
-        except OverBudget:
-            if not self._means.rules_over_budget:
-                raise
-            return found + [question.own[span_id] for span_id in left_of(question, found) if span_id in question.own]
         except ReasonerError as error:
-            if not found or isinstance(error, ProviderClosed):
+            left = left_of(question, found)
+            if isinstance(error, OverBudget) and self._means.rules_over_budget:
+                return found + [question.own[span_id] for span_id in left if span_id in question.own]
+            if not found:
                 raise
-            # What was paid for is kept; what is left is tried again by itself.
-            raise PartialAnswer(found, dict.fromkeys(left_of(question, found), str(error))) from error
+            # What was paid for is kept; what is left waits, or is tried again, by itself.
+            closed = error if isinstance(error, ProviderClosed) else None
+            raise PartialAnswer(found, dict.fromkeys(left, str(error)), closed) from error
         if reasons:
             raise PartialAnswer(found, reasons)
         return found

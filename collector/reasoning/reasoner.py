@@ -54,9 +54,12 @@ class OverBudget(ProviderClosed):
 
 
 class PartialAnswer(ReasonerError):
-    """Some spans were explained; `reasons` says why the others were not."""
+    """Some spans were explained; `reasons` says why the others were not, `closed` that they only have to wait."""
 
-    def __init__(self, explanations: Sequence[Explanation], reasons: Mapping[bytes, str]) -> None:
+    def __init__(
+        self, explanations: Sequence[Explanation], reasons: Mapping[bytes, str], closed: ProviderClosed | None = None
+    ) -> None:
         super().__init__("The answer lacks a part.")
         self.explanations = list(explanations)
         self.reasons = dict(reasons)
+        self.closed = closed

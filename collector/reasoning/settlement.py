@@ -125,7 +125,7 @@ class Settlement:
 
     async def _fail_rest(self, conn: Any, outcome: Outcome) -> dict[bytes, str]:
         """What was due and has no result; the status of the jobs that were still ours."""
-        taken, error = outcome.taken, outcome.failure
+        taken, error = outcome.taken, outcome.failure or outcome.closed
         if isinstance(error, ProviderClosed):
             oldest = FOR_EVER if isinstance(error, OverBudget) else OLDEST_SNOOZED
             delay = timedelta(seconds=error.retry_after_s * (1 + 0.2 * random()))  # noqa: S311 - jitter

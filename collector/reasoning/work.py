@@ -9,7 +9,7 @@ from collector.mapping.assemble import assemble
 from collector.mapping.prices import PriceTable
 from collector.model import EXECUTION_SPAN, ExecutionKey, Explanation, Step
 from collector.reasoning.case import Case
-from collector.reasoning.reasoner import Engine, PartialAnswer, ReasonerError
+from collector.reasoning.reasoner import Engine, PartialAnswer, ProviderClosed, ReasonerError
 from collector.store.asking import ASKED
 from collector.store.database import Database
 from collector.store.history import Histories, StepHistory, StepName
@@ -35,6 +35,8 @@ class Outcome(msgspec.Struct):
     explanations: list[Explanation] = []
     reasons: dict[bytes, str] = {}
     """Why spans that were due were not explained."""
+    closed: ProviderClosed | None = None
+    """What was not explained waits for this, without an attempt spent."""
     failure: Exception | None = None
 
 
@@ -122,7 +124,7 @@ class Work:
             with self._telemetry.metrics.reasoning_seconds.time():
                 outcome.explanations = await self._engine.reasoner.explain(outcome.case)
         except PartialAnswer as answer:
-            outcome.explanations, outcome.reasons = answer.explanations, answer.reasons
+            outcome.explanations, outcome.reasons, outcome.closed = answer.explanations, answer.reasons, answer.closed
         except (ReasonerError, TimeoutError) as error:
             outcome.failure = error
         except Exception as error:  # noqa: BLE001 - whatever a reasoner does, its job ends in a known way

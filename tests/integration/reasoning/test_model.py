@@ -125,7 +125,7 @@ async def test_nonsense_is_tried_again_and_then_fails_with_the_reason(
 )
 async def test_faults_end_in_a_reason(database: Database, fake: FakeProvider, act: Act, reason: str) -> None:
     fake.otherwise = act
-    settings = {"reasoner_max_attempts": 1, "reasoner_timeout_ms": 200}
+    settings = {"reasoner_max_attempts": 1} | ({"reasoner_timeout_ms": 200} if act.hang else {})
     async with writing(database, AT_ONCE) as writer, reasoning(database, fake, **settings):
         key = await arrive(writer, steps=1)
         await until(lambda: is_quiet(database))
@@ -228,7 +228,7 @@ async def test_over_budget_waits_for_tomorrow(database: Database, fake: FakeProv
         second = await arrive(writer)
         await until(lambda: has_snoozed(database))
     assert await statuses(database, first) == ["completed"] * 4
-    assert await statuses(database, second) == ["pending"] * 4
+    assert sorted(await statuses(database, second)) == ["completed"] + ["pending"] * 3, "its root was paid for before"
     gate = await job(database, second)
     assert "the budget of 100 tokens a day is spent" in gate["errors"]
     assert len(fake.calls) == 1
