@@ -1,5 +1,6 @@
 """What receiving processes know of their parent: whether its loops live, by a file that it writes each second."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 FILE_NAME = "parent.json"
+PAGE_BYTES = 4096
 HEARD_WITHIN_S = 4.0
 """A parent that has said nothing for so long is hung; /readyz tells within 5 s."""
 PARENT = "parent"
@@ -19,10 +21,16 @@ class _State(msgspec.Struct):
 
 
 def tell_children(folder: Path, parts: Mapping[str, str]) -> None:
-    """Every part of this process: "ok", or what keeps it from its work. Raises OSError."""
-    draft = folder / f"{FILE_NAME}.new"
-    draft.write_bytes(msgspec.json.encode(_State(time.monotonic(), dict(parts))))
-    draft.replace(folder / FILE_NAME)
+    """Every part of this process: "ok", or what keeps it from its work. Raises OSError.
+
+    Written over what stands there, page for page: that needs no room, where the disk has none left.
+    """
+    told = msgspec.json.encode(_State(time.monotonic(), dict(parts)))
+    file = os.open(folder / FILE_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(file, told.ljust(PAGE_BYTES), 0)
+    finally:
+        os.close(file)
 
 
 def hear_parent(folder: Path) -> dict[str, str]:

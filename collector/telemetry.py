@@ -8,8 +8,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import msgspec
 import structlog
@@ -158,7 +159,7 @@ def _place(error: BaseException) -> str | None:
 
 def start_logging(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
     """Sets up structlog and the standard library's logging alike; `form` is `text` or `json`. Call once, at start."""
-    stream = stream or sys.stderr
+    stream = cast("TextIO", _Unfailing(stream or sys.stderr))
     number = logging.getLevelNamesMapping()[level.upper()]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, stamp]
@@ -183,6 +184,25 @@ def start_logging(level: str = "info", form: str = "text", stream: TextIO | None
 
 def _without_meta(_: Any, __: str, event: Any) -> Any:
     return structlog.stdlib.ProcessorFormatter.remove_processors_meta(_, __, event)
+
+
+class _Unfailing:
+    """A stream that loses what can't be written: a full disk under the log must not end what logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _PlainFormatter(structlog.stdlib.ProcessorFormatter):

@@ -8,6 +8,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from collector.store.ballast import Ballast
+
 FILE_NAME = "spool.db"
 LOCK_LIMIT_S = 10.0
 
@@ -65,6 +67,7 @@ class SpoolFile:
         """Set where the file was found damaged when it was opened."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / FILE_NAME
+        self._ballast = Ballast(folder / "ballast")
         self._database = self._open()
 
     def close(self) -> None:
@@ -80,7 +83,8 @@ class SpoolFile:
         return int(self._database.execute(WAITING).fetchone()[0])
 
     def append(self, requests: Sequence[Spooled]) -> None:
-        """All or none, and on disk when this returns."""
+        """All or none, and on disk when this returns. Nothing is taken without room to forget it again (OSError)."""
+        self._ballast.take()
         with self._transaction():
             self._database.executemany(INSERT, map(_row, requests))
 
@@ -107,13 +111,23 @@ class SpoolFile:
 
         An empty file gives its room back.
         """
-        with self._transaction():
-            self._database.executemany("DELETE FROM requests WHERE id = ?", ((number,) for number in stored))
-            self._database.executemany("UPDATE requests SET set_aside = 1 WHERE id = ?", ((number,) for number in bad))
+        numbers = list(stored), list(bad)
+        try:
+            self._settle(*numbers)
+        except sqlite3.OperationalError:
+            if not self._ballast.drop():
+                raise
+            self._settle(*numbers)
         if not self._database.execute(ANY).fetchone()[0]:
             with suppress(sqlite3.OperationalError):  # another process is at it
                 self._database.execute("VACUUM")
                 self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._ballast.drop()
+
+    def _settle(self, stored: Iterable[int], bad: Iterable[int]) -> None:
+        with self._transaction():
+            self._database.executemany("DELETE FROM requests WHERE id = ?", ((number,) for number in stored))
+            self._database.executemany("UPDATE requests SET set_aside = 1 WHERE id = ?", ((number,) for number in bad))
 
     def _open(self) -> sqlite3.Connection:
         try:

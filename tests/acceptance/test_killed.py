@@ -127,7 +127,7 @@ async def under_load(place: Place, fault: Fault, after_s: float) -> list[str]:
     for client in clients:
         client.stop()
     wait_for("X-Ray to be ready again", lambda: is_ready(place.xray), 30)
-    wait_for("the spool to be empty", lambda: spool_bytes(place.xray) == 0, 30)
+    wait_for("the spool to be empty", lambda: spool_bytes(place.xray) == 0, 60)
     return [trace_id for client in clients for trace_id in client.acknowledged]
 
 

@@ -18,6 +18,8 @@ from collector.store.spool_file import FILE_NAME, Spooled, SpoolFile
 from collector.telemetry import Telemetry
 
 LIMIT_BYTES = 1 << 20
+OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
+FULL_DISK = "tests.integration.store.full_disk"
 
 
 def request(body: bytes = b"x", project: str | None = None) -> Spooled:
@@ -50,6 +52,20 @@ class Store:
             raise Rejected("never")
         self.bodies.append(spooled.body)
         self.got.set()
+
+
+@pytest.mark.skipif(
+    subprocess.run([*OWN_MOUNTS, "true"], check=False, stderr=subprocess.DEVNULL).returncode != 0,
+    reason="this system lets nobody mount a small disk",
+)
+def test_a_full_disk_keeps_what_was_acknowledged_and_empties_again(tmp_path: Path) -> None:
+    """On a disk of its own: filled by appending, drained while nothing else can be written, usable again."""
+    mount = f"mount -t tmpfs -o size=20m tmpfs {tmp_path} && exec {sys.executable} -m {FULL_DISK} {tmp_path}"
+    done = subprocess.run([*OWN_MOUNTS, "sh", "-c", mount], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    acknowledged, drained, again = map(int, done.stdout.split())
+    assert acknowledged == drained > 100
+    assert again > 100
 
 
 async def drained(spool: Spool) -> list[bytes]:

@@ -1,5 +1,6 @@
 """Metrics by the names of the contract; logs that hold no content and are no flood."""
 
+import errno
 import io
 import json
 import logging
@@ -95,6 +96,20 @@ def test_a_lost_database_is_one_line_a_second_wherever_it_is_met(stream: io.Stri
         errors.report(event, Unavailable("away"))
     assert len(stream.getvalue().splitlines()) == 1
     assert metrics.registry.get_sample_value("xray_errors_total", {"event": "sweep"}) == 1
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.usefixtures("stream")
+def test_a_log_that_can_not_be_written_ends_nothing() -> None:
+    start_logging("info", "text", FullDisk())
+    telemetry = Telemetry()
+    telemetry.errors.report("spool_append", ValueError("x"))
+    logging.getLogger("some.library").error("it broke")
+    assert telemetry.metrics.registry.get_sample_value("xray_errors_total", {"event": "spool_append"}) == 1
 
 
 class DatabaseError(Exception):
