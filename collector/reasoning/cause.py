@@ -7,7 +7,7 @@ from collector.reasoning import signs
 from collector.reasoning.evidence import Evidence
 from collector.reasoning.flow import Flow, first_attempt, model_before
 from collector.reasoning.suspects import Suspect, dominant, suspects
-from collector.reasoning.wording import described, quoted
+from collector.reasoning.wording import described, failed_with, quoted
 
 SILENT_LEAST = 0.55
 """A suspect weaker than this does not make a successful execution a failed one."""
@@ -109,7 +109,7 @@ def _explained(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause:
             cause.failure = failure
             return cause
     confidence = 0.5 if failure == evidence.flow.root and evidence.flow.children[failure] else 0.9
-    return Cause(failure, confidence, "error", [f"it failed with {quoted(told)}"], failure)
+    return Cause(failure, confidence, "error", [failed_with(told)], failure)
 
 
 def _limit(evidence: Evidence, failure: int, found: list[Suspect]) -> Cause | None:
@@ -128,7 +128,7 @@ def _timeout(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None
     if slow == failure and evidence.flow.ends[slow] - evidence.flow.steps[slow].start_ns < SHORT_NS:
         return None  # it only tells of somebody else's time-out
     first = first_attempt(evidence.flow, slow)
-    return Cause(first, 0.85, "timeout", [f"the time ran out here: {quoted(told)}"])
+    return Cause(first, 0.85, "timeout", [f"the time ran out in it ({quoted(told)})"])
 
 
 def _retry(evidence: Evidence, failure: int, _: list[Suspect]) -> Cause | None:
@@ -227,7 +227,7 @@ def _from_suspect(evidence: Evidence, suspect: Suspect, because: list[str]) -> C
             first,
             min(suspect.strength, 0.95),
             "retry",
-            [hidden, f"of the retry that worked, {suspect.because}", *because],
+            [hidden, f"its retry worked, but {suspect.because}", *because],
         )
     return Cause(first, min(suspect.strength, 0.95), sign, [suspect.because, *because])
 

@@ -123,6 +123,8 @@ def error_text(step: Step) -> str:
     message = (step.error.message or "")[:ERROR_CHARS].strip() if step.error else ""
     if kind and message and kind not in message:
         return f"{kind}: {message}"
+    if kind.isdecimal() and not message:  # a request's status
+        return f"HTTP {kind}"
     return message or kind or "no reason was given"
 
 

@@ -12,7 +12,18 @@ from collector.reasoning.facts import MOST_CITED, History, hexed, history_of
 from collector.reasoning.flow import OUTSIDE
 from collector.reasoning.suspects import dominant
 from collector.reasoning.telling import given, taken
-from collector.reasoning.wording import brief, count, described, duration, money, percent, quoted, sentence, shown
+from collector.reasoning.wording import (
+    brief,
+    count,
+    described,
+    duration,
+    failed_with,
+    money,
+    percent,
+    quoted,
+    sentence,
+    shown,
+)
 
 KIND_NOUNS = {
     "llm": "model call",
@@ -132,7 +143,10 @@ def _course(evidence: Evidence, facts: ExecutionFacts) -> str:
         for kind, number in facts.kinds.items()
         if kind in KIND_NOUNS
     ]
-    made = f"{count(len(flow.steps), 'step')}" + (f" ({wording.listed(parts)})" if parts else "")
+    made = count(len(flow.steps), "step")
+    if parts:
+        is_all = KIND_NOUNS.keys() >= facts.kinds.keys()
+        made += f" ({wording.listed(parts, 6)})" if is_all else f", among them {wording.listed(parts, 6)}"
     if flow.root == TOP:
         return f"{name} has {made}"
     root, reading = flow.steps[flow.root], evidence.readings[flow.root]
@@ -157,12 +171,18 @@ def _cause(evidence: Evidence, cause: Cause | None) -> str:
     if cause is None:
         return ""
     flow = evidence.flow
-    words = f"it went wrong first in {described(flow.steps[cause.position])}: {cause.because[0]}"
+    where, whole = described(flow.steps[cause.position]), evidence.readings[flow.root].error
+    words = f"it went wrong first in {where}: {cause.because[0]}"
+    if whole and cause.because[0] == failed_with(whole):
+        words = f"it went wrong first in {where}, where this error comes from"
     if cause.failure in (TOP, cause.position, flow.root):
         return words
+    failed = described(flow.steps[cause.failure])
+    if failed == where:  # another attempt
+        return f"{words}; those after it failed, too" if cause.sign == "retry" else words
     told = evidence.readings[cause.failure].error or ""
-    words = f"{words}. Because of that {described(flow.steps[cause.failure])} failed"
-    return words if told == evidence.readings[flow.root].error else f"{words}: {quoted(told)}"
+    words = f"{words}. Because of that {failed} failed"
+    return words if told == whole else f"{words}: {quoted(told)}"
 
 
 def _made_good(evidence: Evidence, facts: ExecutionFacts) -> str:
@@ -190,7 +210,7 @@ def _survived(evidence: Evidence, cause: Cause | None) -> str:
     if not left:
         return ""
     names = wording.listed(list(dict.fromkeys(described(flow.steps[place]) for place in left)), 3)
-    return f"{count(len(left), 'failure')} did not end it: {names}"
+    return f"it went on after {count(len(left), 'failure')}, in {names}"
 
 
 def _time(evidence: Evidence, facts: ExecutionFacts) -> str:
@@ -203,7 +223,7 @@ def _time(evidence: Evidence, facts: ExecutionFacts) -> str:
         parts.append(f"{percent(flow.share(slowest))} of the time went into {described(flow.steps[slowest])}")
     past = evidence.readings[flow.root].history
     if past is not None and evidence.readings[flow.root].slower:
-        parts.append(f"it usually takes {duration(past.p50_ms * 1e6)} ({count(past.count, 'run')})")
+        parts.append(f"the execution usually takes {duration(past.p50_ms * 1e6)} ({count(past.count, 'run')})")
     return "; ".join(parts)
 
 

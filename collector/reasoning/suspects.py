@@ -9,7 +9,7 @@ from collector.mapping.tree import TOP
 from collector.reasoning import signs
 from collector.reasoning.evidence import Evidence, Reading
 from collector.reasoning.flow import model_before
-from collector.reasoning.wording import quoted, times
+from collector.reasoning.wording import failed_with, quoted, times
 
 AI_KINDS = frozenset(("agent", "llm", "tool", "retriever", "embedding", "reranker", "guardrail", "memory"))
 LOOPING_KINDS = frozenset(("tool", "agent", "retriever"))
@@ -66,7 +66,7 @@ def _suspect(evidence: Evidence, position: int, good: Successes) -> Suspect | No
     if position == evidence.flow.root:
         return None
     if reading.told_error and not _below_too(evidence, position, "told_error"):
-        because = f"its result tells an error although its status does not: {quoted(reading.told_error)}"
+        because = f"its result is an error although no status says so: {quoted(reading.told_error)}"
         return Suspect(position, "told", _told(evidence, position, good), because)
     if reading.refused:
         return Suspect(position, "refused", 0.8, "the model refused to answer")
@@ -77,7 +77,7 @@ def _suspect(evidence: Evidence, position: int, good: Successes) -> Suspect | No
     if reading.empty and not _below_too(evidence, position, "empty"):
         return Suspect(position, "empty", _emptiness(evidence, position, good), "its result was empty")
     if reading.error and not _below_too(evidence, position, "error"):
-        return Suspect(position, "error", _failed(evidence, position, good), f"it failed with {quoted(reading.error)}")
+        return Suspect(position, "error", _failed(evidence, position, good), failed_with(reading.error))
     return _fed(evidence, position)
 
 
@@ -166,7 +166,7 @@ def _delays(evidence: Evidence) -> list[Suspect]:
         if flow.share(position) < SLOW_SHARE or _excess_ms(evidence, position, reading) < SLOW_EXCESS_MS:
             continue
         if not _usual_for_parent(evidence, position):
-            because = f"it took {times(reading.slower)} as long as the slowest twentieth of its past runs"
+            because = f"it took {times(reading.slower)} as long as 95% of its past runs"
             found.append(Suspect(position, "slow", 0.6, because))
     return found
 

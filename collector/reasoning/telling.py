@@ -23,6 +23,7 @@ def tell(evidence: Evidence, position: int, cause: Cause | None) -> str:
         _deed(evidence, position),
         _time(evidence, position),
         _faults(evidence, position),
+        _repetition(evidence, position),
         _consequence(evidence, position, cause),
     ]
     return " ".join(sentence(part) for part in parts if part)
@@ -258,12 +259,14 @@ def _silent(evidence: Evidence, position: int) -> str:
 
 
 def _consequence(evidence: Evidence, position: int, cause: Cause | None) -> str:
-    parts = [_repetition(evidence, position)]
-    if cause is not None and cause.position == position:
-        parts.append(_as_cause(evidence, cause))
-    elif cause is not None and cause.failure == position != evidence.flow.root:
-        parts.append(f"the cause lies earlier, in {described(evidence.flow.steps[cause.position])}")
-    return "; ".join(part for part in parts if part)
+    if cause is None:
+        return ""
+    if cause.position == position:
+        return _as_cause(evidence, cause)
+    earlier = described(evidence.flow.steps[cause.position])
+    if cause.failure != position or position == evidence.flow.root:
+        return ""
+    return f"the cause lies earlier, in {earlier}" if earlier != described(evidence.flow.steps[position]) else ""
 
 
 def _repetition(evidence: Evidence, position: int) -> str:
@@ -282,4 +285,7 @@ def _as_cause(evidence: Evidence, cause: Cause) -> str:
     words = "this is where the execution went wrong first"
     if cause.failure in (TOP, cause.position):
         return words
-    return f"{words}: it made {described(evidence.flow.steps[cause.failure])} fail"
+    failed = described(evidence.flow.steps[cause.failure])
+    if failed == described(evidence.flow.steps[cause.position]):  # another attempt
+        return words
+    return f"{words}: it made {failed} fail"

@@ -103,6 +103,10 @@ def agent_name(step: Step) -> str:
     return brief(given, NAME_CHARS)
 
 
+def failed_with(told: str) -> str:
+    return f"it failed with {quoted(told)}"
+
+
 def described(step: Step) -> str:
     """A step as the subject of a sentence."""
     if step.kind == "tool":

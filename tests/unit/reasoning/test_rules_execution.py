@@ -56,6 +56,19 @@ def test_a_failure_is_told_with_its_cause_and_what_came_of_it() -> None:
     assert found["cites"][:2] == [span_id(2).hex(), span_id(3).hex()]
 
 
+def test_an_error_that_went_up_unchanged_is_told_once() -> None:
+    told = "KeyError: 'price'"
+    said = execution(
+        step(1, name="run", at=0, ms=1000, error=told),
+        step(2, 1, name="load"),
+        step(3, 1, kind="tool", tool="look", error=told),
+    )
+    assert said.text == (
+        "The execution run failed after 1.0 s and 3 steps, among them 1 tool call: “KeyError: 'price'”. "
+        "It went wrong first in the tool look, where this error comes from."
+    )
+
+
 def test_what_was_made_good_and_what_was_survived() -> None:
     steps = (
         step(1, name="run", at=0, ms=1000),
@@ -65,7 +78,7 @@ def test_what_was_made_good_and_what_was_survived() -> None:
     )
     said = execution(*steps)
     assert "1 failed attempt of the tool look was made good by a retry." in said.text
-    assert "1 failure did not end it: the query “GET avatar”." in said.text
+    assert "It went on after 1 failure, in the query “GET avatar”." in said.text
     assert said.root_cause is None
     assert facts(said)["recovered"] == 1
 
@@ -81,7 +94,7 @@ def test_a_slow_run_is_compared_with_its_past() -> None:
     said = execution(
         step(1, name="run", at=0, ms=9_000), step(2, 1, kind="db", input="SELECT 1", ms=8_500), history=past
     )
-    assert "it usually takes 100 ms (212 runs)" in said.text
+    assert "the execution usually takes 100 ms (212 runs)" in said.text
     assert facts(said)["history"]["unusual"] is True
 
 
