@@ -154,7 +154,8 @@ def _course(evidence: Evidence, facts: ExecutionFacts) -> str:
     if reading.error is not None:
         return f"{name}{about} failed after {took} and {made}: {quoted(reading.error)}"
     outcome = _outcome(evidence)
-    return f"{name}{about} ran {took} with {made}{outcome}"
+    comma = "," if outcome and ", among" in made else ""
+    return f"{name}{about} ran {took} with {made}{comma}{outcome}"
 
 
 def _outcome(evidence: Evidence) -> str:
