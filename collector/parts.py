@@ -31,7 +31,7 @@ from collector.store.database import Database
 from collector.store.folding import Folding
 from collector.store.notify import connects_to
 from collector.store.own_folder import take_folder
-from collector.store.prices import PriceKeeper
+from collector.store.prices import PriceKeeper, refresh
 from collector.store.relay import Relay
 from collector.store.retention import Retention
 from collector.store.spool import Spool
@@ -89,6 +89,8 @@ async def open_database(process: Process, url: str) -> Database:
 async def start_prices(process: Process, database: Database) -> None:
     keeper = PriceKeeper(database, process.prices, process.telemetry)
     process.keep("prices", keeper)
+    # Nobody prices anything before they are known.
+    await refresh(database, process.prices)
     await keeper.start()
 
 

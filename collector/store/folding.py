@@ -1,10 +1,7 @@
-"""The loop that folds what executions gave into the hourly rollups; start, wake, do, stop."""
+"""The loop that folds what executions gave into the hourly rollups."""
 
-import asyncio
-from random import uniform
-
-from collector.errors import Unavailable
 from collector.store.database import Database
+from collector.store.loop import Loop
 from collector.store.rollups import fold
 from collector.telemetry import Telemetry
 
@@ -12,28 +9,17 @@ FOLD_S = 5.0
 MOST = 500
 
 
-class Folding:
+class Folding(Loop):
     """Any number of processes may run one: the lock lets one fold at a time."""
 
     def __init__(self, database: Database, telemetry: Telemetry, every_s: float = FOLD_S) -> None:
+        super().__init__("rollups", telemetry, every_s)
         self._database = database
-        self._telemetry = telemetry
         self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
 
-    @property
-    def is_healthy(self) -> bool:
-        return self._task is not None and not self._task.done()
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="folding")
-
-    async def stop(self) -> None:
-        """Safe twice, and without a start; a fold that is cut off is taken back whole."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def turn(self) -> float:
+        await self.fold_all()
+        return self._every_s
 
     async def fold_all(self) -> int:
         """Fold until nothing waits; says of how many executions."""
@@ -44,13 +30,3 @@ class Folding:
             folded += done
             if done < MOST:
                 return folded
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s * uniform(0.8, 1.2))  # noqa: S311 - jitter
-            try:
-                await self.fold_all()
-            except Unavailable as error:
-                self._telemetry.errors.report("rollups_waiting", error)
-            except Exception as error:  # noqa: BLE001 - the loop goes on; what failed is folded the next time
-                self._telemetry.errors.report("rollups", error)

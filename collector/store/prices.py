@@ -1,16 +1,15 @@
 """Model prices set by REST, kept in Postgres for all processes: each reads them again every few seconds."""
 
-import asyncio
 from datetime import date
-from random import uniform
 
 import asyncpg
 import msgspec
 
-from collector.errors import Conflict, Unavailable
+from collector.errors import Conflict
 from collector.mapping.prices import Listing, PriceTable
 from collector.mapping.rates import Rates
 from collector.store.database import Database
+from collector.store.loop import Loop
 from collector.telemetry import Telemetry
 
 READ_S = 5.0
@@ -56,40 +55,14 @@ async def refresh(database: Database, table: PriceTable) -> None:
         table.override(await read_prices(conn))
 
 
-class PriceKeeper:
+class PriceKeeper(Loop):
     """Keeps a process's table up to date."""
 
-    def __init__(self, database: Database, table: PriceTable, telemetry: Telemetry, every_s: float = READ_S) -> None:
+    def __init__(self, database: Database, table: PriceTable, telemetry: Telemetry) -> None:
+        super().__init__("prices", telemetry, READ_S)
         self._database = database
         self._table = table
-        self._telemetry = telemetry
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
 
-    @property
-    def is_healthy(self) -> bool:
-        return self._task is not None and not self._task.done()
-
-    async def start(self) -> None:
-        await self._refresh()
-        self._task = asyncio.create_task(self._run(), name="prices")
-
-    async def stop(self) -> None:
-        """Safe twice, and without a start."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s * uniform(0.8, 1.2))  # noqa: S311 - jitter
-            await self._refresh()
-
-    async def _refresh(self) -> None:
-        try:
-            await refresh(self._database, self._table)
-        except Unavailable as error:
-            self._telemetry.errors.report("prices_waiting", error)
-        except Exception as error:  # noqa: BLE001 - the loop goes on with the prices that it has
-            self._telemetry.errors.report("prices", error)
+    async def turn(self) -> float:
+        await refresh(self._database, self._table)
+        return READ_S

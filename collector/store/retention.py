@@ -9,13 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from random import uniform
 from typing import NamedTuple
 
 import msgspec
 
-from collector.errors import Unavailable
 from collector.store.database import Database
+from collector.store.loop import Loop
 from collector.store.partitions import DAY, Busy, drop_day, find_days, make_day, start_of
 from collector.telemetry import Telemetry
 
@@ -49,7 +48,7 @@ FOR UPDATE SKIP LOCKED
 # Its steps, in the partitions of its own time.
 DELETE_STEPS = "DELETE FROM steps WHERE project_id = $1 AND trace_id = $2 AND started_at BETWEEN $3 AND $4"
 DELETE_REST = tuple(
-    f"DELETE FROM {table} t USING unnest($2::bytea[]) AS k (trace_id) "  # noqa: S608
+    f"DELETE FROM {table} t USING unnest($2::bytea[]) AS k (trace_id) "  # noqa: S608 - our tables
     "WHERE t.project_id = $1 AND t.trace_id = k.trace_id"
     for table in ("records", "reasoning_jobs", "reasonings", "step_rollup_parts", "executions")
 )
@@ -98,28 +97,18 @@ class Expired(msgspec.Struct):
     """False where something was in use and is left to the next run."""
 
 
-class Retention:
+class Retention(Loop):
     """Any number of processes may run one: they leave each other's rows alone and come to the same end."""
 
     def __init__(self, database: Database, retention_days: int, telemetry: Telemetry) -> None:
+        super().__init__("retention", telemetry, AGAIN_S)
         self._database = database
         self._retention_days = retention_days
-        self._telemetry = telemetry
-        self._task: asyncio.Task[None] | None = None
 
-    @property
-    def is_healthy(self) -> bool:
-        return self._task is not None and not self._task.done()
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="retention")
-
-    async def stop(self) -> None:
-        """Safe twice, and without a start; a batch that is cut off is taken back whole."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def turn(self) -> float:
+        done = await self.run_once()
+        self._telemetry.log.debug("retention", **msgspec.structs.asdict(done))
+        return EVERY_S if done.is_complete else AGAIN_S
 
     async def run_once(self) -> Expired:
         done = Expired()
@@ -137,19 +126,6 @@ class Retention:
                 if start_of(day) < window.kept:
                     done.days_dropped += await self._day(drop_day, day, done)
         return done
-
-    async def _run(self) -> None:
-        while True:
-            pause_s = AGAIN_S
-            try:
-                done = await self.run_once()
-                pause_s = EVERY_S if done.is_complete else AGAIN_S
-                self._telemetry.log.debug("retention", **msgspec.structs.asdict(done))
-            except Unavailable as error:
-                self._telemetry.errors.report("retention_waiting", error)
-            except Exception as error:  # noqa: BLE001 - the loop goes on; what failed is tried the next time
-                self._telemetry.errors.report("retention", error)
-            await asyncio.sleep(pause_s * uniform(0.8, 1.2))  # noqa: S311 - jitter
 
     async def _day(self, change: Callable[[Database, date], Awaitable[bool]], day: date, done: Expired) -> bool:
         try:

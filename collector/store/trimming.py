@@ -2,43 +2,34 @@
 
 import asyncio
 from contextlib import suppress
-from random import uniform
 from typing import cast
 
 from sqlalchemy import QueuePool, event
 from sqlalchemy.util import greenlet_spawn
 
 from collector.store.database import CLOSE_LIMIT_S, Database
+from collector.store.loop import Loop
 from collector.telemetry import Telemetry
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 """Soon after the start, when all loops begin at once, then more and more seldom: a connection costs 5 ms."""
 
 
-class Trimming:
+class Trimming(Loop):
     """Compares what is open with the most that was in use at one time since it looked last."""
 
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
+        super().__init__("trimming", telemetry, LONGEST_PAUSE_S)
         self._engine = database.engine
-        self._telemetry = telemetry
+        self._pause_s = FIRST_PAUSE_S
         self._most = 0
         """How many were in use at one time since the last look."""
-        self._task: asyncio.Task[None] | None = None
         event.listen(self._engine.sync_engine, "checkout", self._note)
 
-    @property
-    def is_healthy(self) -> bool:
-        return self._task is not None and not self._task.done()
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="trimming")
-
-    async def stop(self) -> None:
-        """Safe twice, and without a start."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def turn(self) -> float:
+        await self.trim()
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, LONGEST_PAUSE_S)
+        return pause_s
 
     async def trim(self) -> None:
         """Close all pooled connections where fewer would have done, unless one is in use; they are opened as needed."""
@@ -57,13 +48,3 @@ class Trimming:
 
     def _note(self, *_: object) -> None:
         self._most = max(self._most, self._pool().checkedout())
-
-    async def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while True:
-            await asyncio.sleep(pause_s * uniform(0.8, 1.2))  # noqa: S311 - jitter
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-            try:
-                await self.trim()
-            except Exception as error:  # noqa: BLE001 - the loop goes on; the server may be away
-                self._telemetry.errors.report("trimming", error)
