@@ -1,5 +1,6 @@
 """Reasoning: ask for it, watch its jobs, retry and cancel them."""
 
+from collections.abc import Awaitable, Callable, Sized
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
@@ -80,14 +81,8 @@ async def show_job(request: AnyRequest, services: Given, job: FromPath[str]) -> 
 async def retry_job(request: AnyRequest, services: Given, job: FromPath[str]) -> JobView:
     """Start a failed or cancelled job anew; with an execution's own job all those of its steps."""
     _expect_reasoner(services)
-    place = JobPlace.of(job)
-    async with services.database.begin() as conn:
-        project = await project_of(conn, request)
-    key = ExecutionKey(project.id, place.trace_id)
-    async with services.database.connection() as raw, raw.transaction():
-        changed = await asking.retry(raw, key, place.span_id)
-    shown = await _shown(services, key, place)
-    if not changed:
+    shown, is_changed = await _change(request, services, JobPlace.of(job), asking.retry)
+    if not is_changed:
         raise Conflict(f"The job is {shown.status}: only one that failed or was cancelled can be retried.")
     return shown
 
@@ -95,16 +90,22 @@ async def retry_job(request: AnyRequest, services: Given, job: FromPath[str]) ->
 @post("/reasoning/jobs/{job:str}/cancel", operation_class=described(ProjectQuery), status_code=202)
 async def cancel_job(request: AnyRequest, services: Given, job: FromPath[str]) -> JobView:
     """Cancel a job that waits or runs (its worker stops at its next beat); with an execution's own job all of them."""
-    place = JobPlace.of(job)
+    shown, is_changed = await _change(request, services, JobPlace.of(job), asking.cancel)
+    if not is_changed:
+        raise Conflict(f"The job is {shown.status}: only one that waits or runs can be cancelled.")
+    return shown
+
+
+async def _change(
+    request: AnyRequest, services: Services, place: JobPlace, change: Callable[..., Awaitable[Sized]]
+) -> tuple[JobView, bool]:
+    """The job after the change, and whether that changed anything."""
     async with services.database.begin() as conn:
         project = await project_of(conn, request)
     key = ExecutionKey(project.id, place.trace_id)
     async with services.database.connection() as raw, raw.transaction():
-        changed = await asking.cancel(raw, key, place.span_id)
-    shown = await _shown(services, key, place)
-    if not changed:
-        raise Conflict(f"The job is {shown.status}: only one that waits or runs can be cancelled.")
-    return shown
+        changed = await change(raw, key, place.span_id)
+    return await _shown(services, key, place), bool(changed)
 
 
 @post("/executions/{execution_id:str}/reasoning", operation_class=described(ProjectQuery), status_code=202)

@@ -1,7 +1,7 @@
 """Figures over many executions: by step name, and over time."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from litestar import get
@@ -100,35 +100,15 @@ def _starts(since: datetime, until: datetime, bucket_s: int) -> list[datetime]:
 
 
 def _step_view(row: StepStats) -> StepStatsView:
-    return StepStatsView(
-        name=row.name,
-        kind=row.kind,
-        service=row.service,
-        count=row.step_count,
-        errors=row.errors,
-        p50_ms=row.p50_ms,
-        p95_ms=row.p95_ms,
-        p99_ms=row.p99_ms,
-        tokens=_tokens(row),
-        cost_usd=row.cost_usd,
-    )
+    return StepStatsView(name=row.name, kind=row.kind, service=row.service, count=row.step_count, **_figures(row))
 
 
 def _bucket_view(start: datetime, row: Bucket | None) -> BucketView:
     row = row or Bucket(start, 0, 0, *[None] * 8)
-    return BucketView(
-        started_at=start,
-        executions=row.executions,
-        errors=row.errors,
-        p50_ms=row.p50_ms,
-        p95_ms=row.p95_ms,
-        p99_ms=row.p99_ms,
-        tokens=_tokens(row),
-        cost_usd=row.cost_usd,
-    )
+    return BucketView(started_at=start, executions=row.executions, **_figures(row))
 
 
-def _tokens(row: StepStats | Bucket) -> Tokens:
-    return Tokens(
-        input=row.tokens_input, output=row.tokens_output, cached=row.tokens_cached, reasoning=row.tokens_reasoning
-    )
+def _figures(row: StepStats | Bucket) -> dict[str, Any]:
+    same = {name: getattr(row, name) for name in ("errors", "p50_ms", "p95_ms", "p99_ms", "cost_usd")}
+    counts = {name: getattr(row, f"tokens_{name}") for name in ("input", "output", "cached", "reasoning")}
+    return same | {"tokens": Tokens(**counts)}

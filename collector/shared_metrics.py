@@ -25,7 +25,7 @@ def share(folder: Path) -> None:
     for left_over in folder.glob("*.db"):
         left_over.unlink(missing_ok=True)
     os.environ[VARIABLE] = str(folder)
-    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # no types there
 
 
 def shared_folder() -> Path:
@@ -53,7 +53,7 @@ def forget(pid: int) -> None:
     """The process has ended: its gauges no longer count."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]  # no types there
 
 
 def summed_text(folder: Path) -> bytes:
@@ -61,7 +61,7 @@ def summed_text(folder: Path) -> bytes:
     from prometheus_client.multiprocess import MultiProcessCollector
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]  # no types there
     registry.register(_Processes(folder))
     return generate_latest(registry)
 
@@ -75,7 +75,7 @@ class _Processes(Collector):
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
         for pid in self._pids():
-            for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+            for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]  # a default
                 first = families.setdefault(family.name, family)
                 if first is not family:
                     first.samples = [_joined(first, family)]

@@ -85,7 +85,7 @@ class Supervisor:
                 self._replaced.add(process.pid)
                 await _end(process)
                 async with self._started:
-                    await self._started.wait_for(lambda: self._processes[number] is not process)  # noqa: B023
+                    await self._started.wait_for(lambda: self._processes[number] is not process)  # noqa: B023 - awaited within the turn
 
     async def _spawn(self, number: int) -> None:
         process = await asyncio.create_subprocess_exec(

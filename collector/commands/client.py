@@ -34,7 +34,7 @@ class Client:
         """The answer's JSON; XRayError with what went wrong, in words."""
         given = {name: value for name, value in (params or {}).items() if value is not None}
         query = f"?{urllib.parse.urlencode(given)}" if given else ""
-        request = urllib.request.Request(f"{self.url}/api/v1{path}{query}", method=method)  # noqa: S310
+        request = urllib.request.Request(f"{self.url}/api/v1{path}{query}", method=method)  # noqa: S310 - see __init__
         try:
             with self._opener().open(request, timeout=LIMIT_S) as answer:
                 return json.load(answer)

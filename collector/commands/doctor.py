@@ -195,7 +195,7 @@ def reasoner(settings: Settings) -> Finding:
     if settings.openai_api_key:
         request.add_header("Authorization", f"Bearer {settings.openai_api_key}")
     try:
-        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310 - as above
             return _model(settings, base, _json(answer))
     except urllib.error.HTTPError as error:
         return _refusal(base, error.code)

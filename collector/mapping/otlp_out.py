@@ -24,14 +24,14 @@ def span_of(row: StepRow) -> Span:
         trace_state=row.trace_state or "",
         flags=row.flags or 0,
         name=row.name,
-        kind=row.span_kind,  # type: ignore[arg-type]
+        kind=row.span_kind,  # type: ignore[arg-type]  # any number is an enum's on the wire
         start_time_unix_nano=row.start_ns,
         end_time_unix_nano=row.start_ns + (row.duration_ns or 0),
     )
     span.attributes.extend(pairs_of(attributes_of(row)))
     # Most senders write a status that says nothing, and to OTLP it is the same as none.
     span.status.SetInParent()
-    span.status.code = row.status_code  # type: ignore[assignment]
+    span.status.code = row.status_code  # type: ignore[assignment]  # as above
     span.status.message = row.status_message or ""
     for event in orjson.loads(row.events or "[]"):
         told = span.events.add(name=event["name"], time_unix_nano=int(event["time_unix_nano"]))

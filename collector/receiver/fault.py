@@ -96,4 +96,4 @@ def _wait_s(asked_s: float) -> float:
 
 
 def _type_url(message: type) -> str:
-    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"  # type: ignore[attr-defined]
+    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"  # type: ignore[attr-defined]  # a message

@@ -98,7 +98,7 @@ class EmbeddedPostgres:
             self._lock = _lock_folder(self._data_dir)
             try:
                 await self._start(Places.below(self._data_dir))
-            except BaseException:
+            except BaseException:  # cancelled or failed: nothing of it may stay behind
                 await self.stop()
                 raise
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(Places.below(self._data_dir).socket_dir))}"

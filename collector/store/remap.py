@@ -57,7 +57,7 @@ PAGE = f"""
 SELECT {", ".join(StepRow._fields)} FROM steps
 WHERE project_id = $1 AND trace_id = $2 AND started_at BETWEEN $3 AND $4 AND (started_at, span_id) > ($5, $6)
 ORDER BY started_at, span_id LIMIT $7
-"""  # noqa: S608
+"""  # noqa: S608 - names of columns
 ORIGINS = "SELECT origin_id, wire FROM origins WHERE project_id = $1 AND origin_id = ANY ($2::bytea[])"
 # What was explained before is stale from now on.
 CHANGED = """
@@ -196,13 +196,13 @@ def _columns(rows: Iterable[StepRow]) -> list[list[Any]]:
 @cache
 def update_steps() -> str:
     """Write the mapped columns of one execution's steps, by primary key; what a span says itself stays."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # no types there
     names = ("span_id", "started_at", *MAPPED)
     types = [schema.steps.c[name].type.compile(dialect) for name in names]
     arrays = ", ".join(f"${number}::{sql_type}[]" for number, sql_type in enumerate(types, 3))
     values = ", ".join(f"{name} = u.{name}" for name in MAPPED if name != "wire")
     return (
-        f"UPDATE steps s SET {values}, wire = COALESCE(s.wire, u.wire) "  # noqa: S608
+        f"UPDATE steps s SET {values}, wire = COALESCE(s.wire, u.wire) "  # noqa: S608 - names of columns
         f"FROM unnest({arrays}) AS u ({', '.join(names)}) "
         "WHERE s.project_id = $1 AND s.trace_id = $2 AND s.span_id = u.span_id AND s.started_at = u.started_at"
     )

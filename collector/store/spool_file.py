@@ -26,8 +26,8 @@ CREATE TABLE IF NOT EXISTS requests (
 )
 """
 COLUMNS = "size, checksum, signal, encoding, project, body"
-INSERT = f"INSERT INTO requests ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
-SAVE = f"INSERT OR IGNORE INTO requests (id, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+INSERT = f"INSERT INTO requests ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of columns
+SAVE = f"INSERT OR IGNORE INTO requests (id, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of columns
 OLDEST = """
 SELECT id, checksum, signal, encoding, project, body FROM requests WHERE id > ? AND NOT set_aside ORDER BY id LIMIT ?
 """
@@ -176,7 +176,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute(SCHEMA)
         _check(database)
         database.execute("UPDATE requests SET set_aside = 0 WHERE set_aside")
-    except BaseException:
+    except BaseException:  # also when it is interrupted: the file must not stay locked
         database.close()
         raise
     return database
@@ -200,7 +200,7 @@ def _salvage(path: Path, into: sqlite3.Connection) -> int:
     """Save what can still be read of a damaged file: from the front to the damage, then from the end to it."""
     with closing(sqlite3.connect(path, timeout=LOCK_LIMIT_S)) as damaged, _Transaction(into):
         for order in ("ASC", "DESC"):
-            query = f"SELECT id, {COLUMNS} FROM requests ORDER BY id {order}"  # noqa: S608
+            query = f"SELECT id, {COLUMNS} FROM requests ORDER BY id {order}"  # noqa: S608 - names of columns
             with suppress(sqlite3.DatabaseError):
                 for row in damaged.execute(query):
                     if zlib.crc32(row[-1]) == row[2]:

@@ -375,7 +375,7 @@ def test_metrics_are_prometheus_text_with_the_agreed_names(shop: Project) -> Non
     declared = {line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE")}
     assert declared >= METRICS
     assert 'xray_reasoning_jobs{status="pending"}' in answer.text
-    assert float(re.search(r"^xray_spans_accepted_total\S* (\S+)$", answer.text, re.M)[1]) > 0  # type: ignore[index]
+    assert float(re.search(r"^xray_spans_accepted_total\S* (\S+)$", answer.text, re.M)[1]) > 0
 
 
 def test_health_says_alive_and_ready(shop: Project) -> None:

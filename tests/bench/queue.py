@@ -80,8 +80,8 @@ async def measure_ours(database: Database, jobs: int, of_one: int) -> float:
         await conn.execute(FILL, executions, os.urandom(4).hex(), of_one)
         await conn.execute("VACUUM ANALYZE reasoning_jobs")
     worker = Worker(database, None, WorkerOptions(batch=BATCH // of_one, listen=False))
-    worker._work.look_over = look_at_nothing  # type: ignore[method-assign]
-    worker._work.load = load_nothing  # type: ignore[method-assign]
+    worker._work.look_over = look_at_nothing
+    worker._work.load = load_nothing
     seconds = await timed(lambda: until_done(worker, executions))
     await worker.stop()
     return jobs / seconds

@@ -99,7 +99,7 @@ def main() -> None:
     wanted = parser.parse_args().half
     for half in ("development", "held-out"):
         if wanted in (half, "both"):
-            print(table(half), end="\n\n")  # type: ignore[arg-type]
+            print(table(half), end="\n\n")
 
 
 if __name__ == "__main__":

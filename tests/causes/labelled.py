@@ -6,13 +6,14 @@ from contextlib import suppress
 from statistics import median
 from typing import NamedTuple
 
-from collector.model import EXECUTION_SPAN, ExecutionKey, Facts, Step
+from collector.model import EXECUTION_SPAN, ExecutionKey
 from collector.reasoning.case import Case
 from collector.store.history import StepHistory, StepName
 from tests.causes.trace import Failure, Plan, Trace
 from tests.causes.words import Half
 from tests.causes.worlds import World, agent, rag, recommend, shop, team
 from tests.causes.worlds_held_out import batch, coder
+from tests.unit.reasoning.cases import facts
 
 WORLDS: dict[Half, tuple[World, ...]] = {
     "development": (agent, rag, recommend, shop, team),
@@ -113,33 +114,9 @@ def _case(trace: Trace, history: dict[StepName, StepHistory]) -> Case:
     return Case(
         key=ExecutionKey(1, trace.rng.randbytes(16)),
         revision=len(steps),
-        facts=_facts(root),
+        facts=facts(root),
         steps=steps,
         due=frozenset({EXECUTION_SPAN, *(step.span_id for step in steps)}),
         history=history,
         records=trace.records,
-    )
-
-
-def _facts(root: Step) -> Facts:
-    return Facts(
-        execution_id=None,
-        name=root.name,
-        kind=root.kind,
-        service=root.service,
-        root_span_id=root.span_id,
-        root_missing=False,
-        status="error" if root.status == "error" else "ok",
-        session_id=None,
-        user_id=None,
-        tags=[],
-        environment=None,
-        metadata=None,
-        final_outcome=root.output,
-        tokens=None,
-        cost_usd=None,
-        prices_at=None,
-        models=[],
-        plumbing=False,
-        warnings=[],
     )

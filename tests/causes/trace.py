@@ -242,7 +242,7 @@ def finished(draft: Draft, style: Style) -> Step:
         name=draft.name,
         kind=draft.kind,
         span_kind=draft.span_kind,
-        status=draft.status,  # type: ignore[arg-type]
+        status=draft.status,
         service=draft.service,
         start_ns=draft.start_ns,
         duration_ns=max(draft.end_ns - draft.start_ns, 0),

@@ -75,7 +75,7 @@ def _called(trace: Trace, reply: Reply) -> Result:
         return tool(trace, reply.calls[0])
     extra = Call(trace.words.pick("tool"), {"id": trace.rng.randrange(1000)})
     results = trace.parallel([lambda: tool(trace, reply.calls[0]), lambda: tool(trace, extra)])
-    return next((result for result in results if result.bad), results[0])  # type: ignore[attr-defined,return-value]
+    return next((result for result in results if result.bad), results[0])
 
 
 def wrong(trace: Trace, reply: Reply) -> Result:
@@ -219,8 +219,8 @@ def team(trace: Trace) -> None:
     with trace.step(f"invoke_agent {trace.words.pick('agent')}", "agent", input=topics[0]) as root:
         trace.noise()
         model(trace, "answer", [Turn("user", topics[0])], Turn("assistant", f"Plan: {len(topics)} parts."))
-        results = trace.parallel([lambda topic=topic: _helper(trace, topic) for topic in topics])  # type: ignore[misc]
-        bad = any(result.bad for result in results)  # type: ignore[attr-defined]
+        results = trace.parallel([lambda topic=topic: _helper(trace, topic) for topic in topics])
+        bad = any(result.bad for result in results)
         root.output = final(trace, [Turn("user", "Summarise the findings.")], bad)
         _cleanup(trace)
 

@@ -31,8 +31,8 @@ def batch(trace: Trace) -> None:
     with trace.step("process claims", "messaging", span_kind=5, input={"topic": "claims", "offset": 8812}) as root:
         rows = retried(trace, "extract", attempt(trace, "extract", "db", "SELECT * FROM claims_raw"))
         left = stage(trace, trace.words.pick("stage"), rows.items * 3)
-        enriched = trace.parallel([lambda part=part: _enrich(trace, part) for part in range(3)])  # type: ignore[misc]
-        if any(part.bad for part in enriched) and trace.rng.random() < 0.6:  # type: ignore[attr-defined]
+        enriched = trace.parallel([lambda part=part: _enrich(trace, part) for part in range(3)])
+        if any(part.bad for part in enriched) and trace.rng.random() < 0.6:
             raise Failure(trace.words.pick("downstream"))
         stage(trace, trace.words.pick("stage"), left.items)
         query(trace, "INSERT INTO claims SELECT * FROM staging")

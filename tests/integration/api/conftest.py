@@ -45,7 +45,7 @@ def app(services: Services) -> Litestar:
 
 @pytest_asyncio.fixture
 async def client(app: Litestar) -> AsyncIterator[Client]:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://xray") as opened:
         yield opened
 

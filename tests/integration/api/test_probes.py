@@ -13,7 +13,7 @@ from collector.asgi import ASGIApp
 
 
 def calling(app: ASGIApp) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://xray")  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://xray")
 
 
 async def test_probes_are_answered_before_anything_is_loaded_and_as_described(
@@ -26,7 +26,7 @@ async def test_probes_are_answered_before_anything_is_loaded_and_as_described(
         raise AssertionError("a probe loaded REST")
 
     services.ready = waiting
-    described = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://xray")  # type: ignore[arg-type]
+    described = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://xray")
     async with calling(Probes(services, Rest(build))) as probes, described:
         for path, status in (("/healthz", 200), ("/readyz", 503), ("/metrics", 200)):
             answer, told = await probes.get(path), await described.get(path)

@@ -33,7 +33,7 @@ class Fate:
 
 
 def connection_class(fate: Fate) -> type[asyncpg.Connection]:
-    class Mortal(asyncpg.Connection):  # type: ignore[misc]
+    class Mortal(asyncpg.Connection):
         pass
 
     def watched(name: str) -> Callable[..., Any]:

@@ -60,14 +60,14 @@ def quicken() -> None:
     def quicker(settings: Settings) -> WorkerOptions:
         return msgspec.structs.replace(of(settings), poll_ms=50, sweep_ms=100, listen=False)
 
-    making.WorkerOptions.of = quicker  # type: ignore[method-assign]
+    making.WorkerOptions.of = quicker
 
 
 async def make(order: Order) -> tuple[Worker, Database, Telemetry]:
     database, telemetry = await Database.open(order.url, pool_size=5), Telemetry()
     worker = make_worker(Settings(**{"reasoner_settle_ms": 0} | order.settings), database, telemetry)
     if order.deadly:
-        engine: Engine = worker._work._engine  # type: ignore[assignment]
+        engine: Engine = worker._work._engine
         worker._work._engine = engine._replace(reasoner=Deadly(engine.reasoner, bytes.fromhex(order.deadly)))
     return worker, database, telemetry
 

@@ -89,7 +89,7 @@ def service(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 def spawn(script: str, *arguments: object, **options: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=REPOSITORY, text=True, **options)  # type: ignore[call-overload]
+    return subprocess.Popen(command, cwd=REPOSITORY, text=True, **options)
 
 
 def as_plain_user(command: list[str]) -> list[str]:

@@ -73,7 +73,8 @@ def case(*steps: Step, due: set[bytes] | None = None, **given: Any) -> Case:
     )
 
 
-def facts(root: Step, tokens: Tokens | None, cost: float | None) -> Facts:
+def facts(root: Step, tokens: Tokens | None = None, cost: float | None = None) -> Facts:
+    """What an execution says that is nothing but its root."""
     return Facts(
         execution_id=None,
         name=root.name,

@@ -109,7 +109,7 @@ def test_results_before_the_last_answer_are_old() -> None:
 
 
 def test_a_conversation_is_its_turns_with_calls_as_text() -> None:
-    turns = conversation([*QUESTIONS[0], *CALLS[2], {"role": "tool", "content": '{"sky":"rain"}'}])  # type: ignore[misc]
+    turns = conversation([*QUESTIONS[0], *CALLS[2], {"role": "tool", "content": '{"sky":"rain"}'}])
     assert turns == [
         ("system", "Be kind."),
         ("user", "Why?"),

@@ -150,7 +150,7 @@ def test_a_root_cause_is_a_step_that_was_shown() -> None:
         return found.root_cause.span_id if found.root_cause else None
 
     assert cause("s2") == (2).to_bytes(8, "big").hex()
-    assert cause("s99") == question.own[EXECUTION_SPAN].root_cause.span_id  # type: ignore[union-attr]
+    assert cause("s99") == question.own[EXECUTION_SPAN].root_cause.span_id
 
 
 def test_citations_become_names() -> None:

@@ -151,5 +151,5 @@ async def enter_and_leave(admission: Admission, size: int) -> None:
 
 async def until(condition: object) -> None:
     async with asyncio.timeout(2):
-        while not condition():  # type: ignore[operator]
+        while not condition():
             await asyncio.sleep(0)

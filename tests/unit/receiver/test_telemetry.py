@@ -136,7 +136,7 @@ def test_an_error_names_its_place_in_our_code() -> None:
     from collector.receiver.json_text import parse_json
 
     with pytest.raises(AttributeError) as caught:
-        parse_json(5)  # type: ignore[arg-type]
+        parse_json(5)
     assert describe(caught.value)["at"].startswith("collector.receiver.json_text:")
 
 
