@@ -3,7 +3,7 @@
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, View
-from collector.mapping.dialects.readers import ending, metadata_in, milliseconds, parsed, quoted, token_map
+from collector.mapping.dialects.readers import ending, member_of, metadata_in, milliseconds, parsed, quoted, token_map
 from collector.mapping.values import json_text
 
 COMMON = {
@@ -78,9 +78,13 @@ LANGWATCH = Dialect(
     name="langwatch",
     prefixes=frozenset(("langwatch",)),
     kinds=(("langwatch.span.type", COMMON),),
-    labels={"conversation": ("langwatch.thread.id",), "user": ("langwatch.user.id",)},
+    labels={
+        "conversation": ("langwatch.thread.id", member_of("metadata", "thread_id")),
+        "user": ("langwatch.user.id", member_of("metadata", "user_id")),
+    },
     input=(_value_of("langwatch.input"),),
     output=(_value_of("langwatch.output"),),
+    extras=(("metadata", metadata_in("metadata")),),
 )
 AGENTOPS = Dialect(
     name="agentops",

@@ -4,7 +4,7 @@ from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
 from collector.mapping.dialects.gen_ai_events import event_input, event_output
-from collector.mapping.dialects.readers import milliseconds, tag_list
+from collector.mapping.dialects.readers import milliseconds, quoted, tag_list
 from collector.mapping.messages import decoded, in_order, rebuild, with_system
 from collector.mapping.values import json_text, number
 
@@ -66,6 +66,12 @@ def _finish_reasons(view: View) -> list[str] | None:
     return tag_list(view.attributes["gen_ai.response.finish_reasons"])
 
 
+def _cost(view: View) -> float | None:
+    """OpenLIT says 0 of models that it knows no price of."""
+    found = number(view.attributes["gen_ai.usage.cost"], "gen_ai.usage.cost", view.notes)
+    return None if found == 0 and view.attributes.get("telemetry.sdk.name") == "openlit" else found
+
+
 def _cost_of_parts(view: View) -> float | None:
     parts = [view.attributes.get(f"gen_ai.usage.{part}_cost") for part in ("input", "output")]
     found = [number(part, "gen_ai.usage.cost", view.notes) for part in parts if part is not None]
@@ -102,6 +108,7 @@ GEN_AI = Dialect(
         "user": ("gen_ai.user",),
     },
     input=(
+        quoted("gen_ai.tool.call.arguments"),
         "gen_ai.tool.call.arguments",
         Composed(("gen_ai.system_instructions",), _with_system),
         "gen_ai.input.messages",
@@ -112,6 +119,7 @@ GEN_AI = Dialect(
         "gen_ai.prompt",
     ),
     output=(
+        quoted("gen_ai.tool.call.result"),
         "gen_ai.tool.call.result",
         "gen_ai.output.messages",
         "gen_ai.retrieval.documents",
@@ -142,7 +150,8 @@ GEN_AI = Dialect(
         ),
     ),
     cost=(
-        *("gen_ai.usage.cost", "gen_ai.usage.total_cost"),
+        Composed(("gen_ai.usage.cost",), _cost),
+        "gen_ai.usage.total_cost",
         Composed(("gen_ai.usage.input_cost", "gen_ai.usage.output_cost"), _cost_of_parts),
     ),
     extras=(

@@ -135,6 +135,16 @@ def unquoted(key: str) -> Composed:
     return Composed((key,), read)
 
 
+def member_of(key: str, name: str) -> Composed:
+    """A label inside of an attribute that holds an object, or JSON text of one."""
+
+    def read(view: View) -> Any:
+        found = parsed(view.attributes[key])
+        return found.get(name) if isinstance(found, dict) else None
+
+    return Composed((key,), read)
+
+
 def milliseconds(key: str, per_unit: float = 1) -> Composed:
     def read(view: View) -> float | None:
         found = number(view.attributes[key], key, view.notes)

@@ -19,6 +19,7 @@ from collector.mapping.dialects.logfire import LOGFIRE
 from collector.mapping.dialects.mcp import MCP
 from collector.mapping.dialects.mlflow import MLFLOW
 from collector.mapping.dialects.openinference import OPENINFERENCE
+from collector.mapping.dialects.openlit import OPENLIT
 from collector.mapping.dialects.openllmetry import OPENLLMETRY
 from collector.mapping.dialects.spring_ai import SPRING_AI
 from collector.mapping.dialects.strands import STRANDS
@@ -44,6 +45,7 @@ DIALECTS: tuple[Dialect, ...] = (
     LIVEKIT,
     HAYSTACK,
     CREWAI,
+    OPENLIT,
     GENKIT,
     SPRING_AI,
     MCP,

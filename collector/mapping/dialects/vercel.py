@@ -3,7 +3,7 @@
 from typing import Any
 
 from collector.mapping.dialects.dialect import Composed, Dialect, TokenKeys, View
-from collector.mapping.dialects.readers import metadata_below, milliseconds, parsed, tags_in
+from collector.mapping.dialects.readers import metadata_below, milliseconds, parsed, quoted, tags_in
 from collector.mapping.token_counts import tokens_of
 from collector.mapping.values import count, json_text
 from collector.model import Tokens
@@ -127,6 +127,7 @@ VERCEL = Dialect(
         Composed(("ai.values",), _values),
     ),
     output=(
+        quoted("ai.toolCall.result"),
         "ai.toolCall.result",
         "ai.toolCall.output",
         Composed(("ai.response.toolCalls", "ai.response.reasoning", "ai.result.toolCalls"), _answer),

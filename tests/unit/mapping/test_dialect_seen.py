@@ -170,3 +170,24 @@ def test_searches_of_vector_databases_are_retrievers(searched: dict[str, Any]) -
 def test_names_of_prompts_are_no_messages() -> None:
     row = row_of({"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "ask", "gen_ai.prompt.variable.city": "Bern"})
     assert (row.kind, row.input, row.warnings) == ("prompt", None, None)
+
+
+def test_openlit_speaks_in_texts_and_knows_no_price() -> None:
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.prompt": "user: Rain?", "telemetry.sdk.name": "openlit"}
+    told = {"gen_ai.completion": "", "gen_ai.tool.name": "w", "gen_ai.tool.call.id": "c1", "gen_ai.tool.args": "{}"}
+    row = row_of({**asked, **told, "gen_ai.usage.cost": 0}, scope="openlit.otel.tracing")
+    call = {"id": "c1", "name": "w", "arguments": {}}
+    assert (row.kind, held(row.input), row.cost_usd) == ("llm", "user: Rain?", None)
+    assert held(row.output) == [{"role": "assistant", "tool_calls": [call]}]
+    assert row_of({}, scope="openlit.otel.tracing", name="chat gpt-4o").kind == "llm"
+    assert row_of({"gen_ai.usage.cost": 0, "gen_ai.operation.name": "chat"}).cost_usd == 0
+
+
+@pytest.mark.parametrize("key", ["gen_ai.tool.call.result", "ai.toolCall.result"])
+def test_results_that_come_quoted_twice(key: str) -> None:
+    assert held(row_of({key: '"dry"'}).output) == "dry"
+
+
+def test_langwatch_names_the_thread_and_user_in_its_metadata() -> None:
+    row = row_of({"langwatch.span.type": "span", "metadata": '{"user_id": "ann", "thread_id": "t1"}'})
+    assert (row.session_id, row.user_id) == ("t1", "ann")

@@ -147,7 +147,7 @@ def test_vercel_tools_and_values() -> None:
             "ai.toolCall.result": '"rain"',
         }
     )
-    assert (row.tool, held(row.input), held(row.output)) == ("w", {"a": 1}, '"rain"')
+    assert (row.tool, held(row.input), held(row.output)) == ("w", {"a": 1}, "rain")
     row = row_of({"ai.operationId": "ai.embed.doEmbed", "ai.values": ['"a"', '"b"'], "ai.usage.tokens": 4})
     assert (held(row.input), row.tokens_input) == (["a", "b"], 4)
 
