@@ -49,15 +49,21 @@ def create_routers(services: Services) -> list[Router]:
         "exception_handlers": problem_handlers(services.telemetry.errors),
         "request_max_body_size": MOST_BODY_BYTES,
     }
-    handlers = [
-        *(executions.list_page, executions.show, executions.show_step, otlp.otlp, executions.remove),
-        *(reasoning.jobs_page, reasoning.show_job, reasoning.retry_job, reasoning.cancel_job),
-        *(reasoning.ask_again, reasoning.process, reasoning.reasoning_stats),
-        *(stats.steps_page, stats.timeline_page, stream.stream),
-        *(prices.prices_page, prices.put_price, prices.delete_price),
-    ]
+    tagged: dict[str, list[Any]] = {
+        "executions": [
+            *(executions.list_page, executions.show, executions.show_step, otlp.otlp, executions.remove),
+            stream.stream,
+        ],
+        "reasoning": [
+            *(reasoning.ask_again, reasoning.process, reasoning.reasoning_stats),
+            *(reasoning.jobs_page, reasoning.show_job, reasoning.retry_job, reasoning.cancel_job),
+        ],
+        "statistics": [stats.steps_page, stats.timeline_page],
+        "prices": [prices.prices_page, prices.put_price, prices.delete_price],
+    }
+    parts = [Router("/", route_handlers=handlers, tags=[tag]) for tag, handlers in tagged.items()]
     return [
-        Router("/api/v1", route_handlers=handlers, **shared),
+        Router("/api/v1", route_handlers=parts, **shared),
         Router("/", route_handlers=[health.healthz, health.readyz, health.metrics], **shared),
     ]
 

@@ -24,7 +24,7 @@ class Project(NamedTuple):
 
 async def project_of(conn: AsyncConnection, request: AnyRequest) -> Project:
     """The project of the call: `?project=`, else the default one."""
-    name = request.query_params.get("project", DEFAULT_PROJECT)
+    name = request.query_params.get("project") or DEFAULT_PROJECT
     found = await find_project(conn, name) if "\x00" not in name else None
     if found is None:
         raise NotFound(f"There is no project {name[:100]!r}.")

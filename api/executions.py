@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api import cursor
 from api.asked import AnyRequest, Given, Project, execution_of, project_of
 from api.large import Part, load_head, with_steps
-from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
+from api.query import DEFAULT_PROJECT, Limit, ProjectName, ProjectQuery, described, read_query
 from api.schemas import ExecutionDetail, ExecutionPage, WideStepView
 from api.services import Services
 from api.traces import execution_or_logs_of
@@ -45,7 +45,7 @@ MOST_STEPS = 50_000
 
 class ExecutionQuery(ExecutionFilter, frozen=True, kw_only=True):
     project: ProjectName = DEFAULT_PROJECT
-    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    limit: Limit = 50
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before.")] = None
 
 

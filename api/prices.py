@@ -34,12 +34,14 @@ class NoQuery(msgspec.Struct, frozen=True):
 class PriceView(msgspec.Struct, kw_only=True):
     """US dollars for a million tokens; a rate that is null is the one of plain input (or output) tokens."""
 
-    model: str
-    """A model, provider/model, or a pattern with *."""
-    source: Literal["rest", "file", "package"]
-    """Set by REST, from XRAY_PRICES_FILE, or kept in X-Ray; the first of them that knows the model counts."""
-    priced_on: date | None
-    """The day of the price."""
+    model: Annotated[str, Meta(description="A model, provider/model, or a pattern with *.")]
+    source: Annotated[
+        Literal["rest", "file", "package"],
+        Meta(
+            description="Set by REST, from XRAY_PRICES_FILE, or kept in X-Ray; the first that knows the model counts."
+        ),
+    ]
+    priced_on: Annotated[date | None, Meta(description="The day of the price.")]
     input: float
     output: float
     cached: float | None
@@ -62,8 +64,7 @@ class OwnPrice(msgspec.Struct, forbid_unknown_fields=True):
     cache_write: Rate | None = None
     cache_write_1h: Rate | None = None
     reasoning: Rate | None = None
-    priced_on: date | None = None
-    """The day of the price; today where it is left out."""
+    priced_on: Annotated[date | None, Meta(description="The day of the price; today where it is left out.")] = None
 
 
 @get("/prices", operation_class=described(PriceQuery))

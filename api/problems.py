@@ -79,13 +79,15 @@ def problem_handlers(errors: ErrorLog) -> dict[Any, Any]:
     return {XRayError: on_xray_error, HTTPException: on_http_error, Exception: on_unexpected}
 
 
-def on_http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Litestar's own refusals: an unknown path, a wrong method, a body that is not what was asked for."""
     faults = [
         Fault(str(fault.get("key", "body")), str(fault.get("message", "")))
         for fault in (error.extra if isinstance(error.extra, list) else [])
         if isinstance(fault, dict)
     ]
-    answer = problem(error.status_code, error.detail, faults)
+    call = f"{request.method} {request.url.path[:200]}"
+    unknown = {404: f"There is no {call}: /schema lists all calls.", 405: f"There is no {call}: see the header Allow."}
+    answer = problem(error.status_code, unknown.get(error.status_code, error.detail), faults)
     answer.headers.update(error.headers or {})
     return answer

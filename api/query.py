@@ -23,6 +23,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 ATTRIBUTE_PREFIX = "attr."
 LONGEST_VALUE = 1000
 AGO = re.compile(r"(\d{1,6})([smhdw])")
+PATH_PARTS = {
+    "execution_id": "The sender's own id of the execution, or its trace id as 32 hex digits.",
+    "span_id": "16 hex digits.",
+    "job": "TRACE.SPAN in hex, TRACE. for the execution's own job.",
+    "model": "A model, provider/model, or a pattern with *.",
+}
+Limit = Annotated[int, Meta(ge=1, le=500, description="Items on a page.")]
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -39,7 +46,8 @@ def read_query(params: MultiDict[Any] | Mapping[str, Any], wanted: type[T]) -> T
     values: dict[str, Any] = {}
     faults = [_unknown(name, fields) for name in given.dict() if not _is_known(name, fields)]
     for name, field in fields.items():
-        texts = given.getall(name, []) if name != "attributes" else []
+        # A form sends what nobody filled in as an empty text.
+        texts = [text for text in given.getall(name, []) if text] if name != "attributes" else []
         try:
             if texts:
                 values[name] = _value(texts, field.type)
@@ -112,6 +120,10 @@ def described(wanted: type[msgspec.Struct]) -> type[Operation]:
     @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
+            for parameter in self.parameters or []:
+                if isinstance(parameter, Parameter):
+                    parameter.description = PATH_PARTS.get(parameter.name)
+            self.summary = (self.description or "").split(".")[0].split(":")[0]
             self.parameters = [*(self.parameters or []), *parameters_of(wanted)]
             answers = {status: answer for status, answer in (self.responses or {}).items() if status < "400"}
             self.responses = {**answers, "4XX": failed(), "5XX": failed()}

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from api import cursor
 from api.asked import AnyRequest, Given, execution_of, project_of
-from api.query import DEFAULT_PROJECT, ProjectName, ProjectQuery, described, read_query
+from api.query import DEFAULT_PROJECT, Limit, ProjectName, ProjectQuery, described, read_query
 from api.schemas import Ask, Enqueued, JobPage, JobView, Process, ReasoningStats
 from api.services import Services
 from api.views import job_id, job_view
@@ -25,11 +25,14 @@ from collector.store.search import searching
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     project: ProjectName = DEFAULT_PROJECT
-    status: Literal["pending", "processing", "completed", "failed", "cancelled", "skipped"] | None = None
+    status: Annotated[
+        Literal["pending", "processing", "completed", "failed", "cancelled", "skipped"] | None,
+        Meta(description="Jobs in this state."),
+    ] = None
     execution_id: Annotated[str | None, Meta(description="Jobs of this execution and its steps.")] = None
     since: Annotated[datetime | None, Meta(description="Created then or later: ISO 8601, or 15m, 24h, 7d ago.")] = None
     until: Annotated[datetime | None, Meta(description="Created before.")] = None
-    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    limit: Limit = 50
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before.")] = None
 
 

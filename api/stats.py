@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from api.asked import AnyRequest, Given, project_of
 from api.problems import BadQuery, Fault
-from api.query import DEFAULT_PROJECT, ProjectName, described, read_query
+from api.query import DEFAULT_PROJECT, Limit, ProjectName, described, read_query
 from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
 from collector.model import Kind, Tokens
 from collector.store.figures import step_figures
@@ -31,16 +31,16 @@ class StepStatsQuery(msgspec.Struct, frozen=True, kw_only=True):
     project: ProjectName = DEFAULT_PROJECT
     since: Since = None
     until: Until = None
-    service: str | None = None
-    kind: Kind | None = None
-    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+    service: Annotated[str | None, Meta(description="Steps of this service.")] = None
+    kind: Annotated[Kind | None, Meta(description="Steps of this kind.")] = None
+    limit: Limit = 100
 
 
 class TimelineQuery(msgspec.Struct, frozen=True, kw_only=True):
     project: ProjectName = DEFAULT_PROJECT
     since: Since = None
     until: Until = None
-    service: str | None = None
+    service: Annotated[str | None, Meta(description="Executions whose root is of this service.")] = None
     bucket_s: Annotated[
         Annotated[int, Meta(ge=1, le=2_678_400)] | None, Meta(description="Width of a bucket in seconds.")
     ] = None

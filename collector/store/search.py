@@ -30,18 +30,20 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     service: Annotated[str | None, Meta(description="The service of the execution's root.")] = None
     name: Annotated[str | None, Meta(description="The execution's name; * stands for any text.")] = None
-    status: Literal["running", "ok", "error"] | None = None
+    status: Annotated[
+        Literal["running", "ok", "error"] | None, Meta(description="running: its root may still come.")
+    ] = None
     kind: Annotated[Kind | None, Meta(description="Executions whose root or any step is of this kind.")] = None
     model: Annotated[str | None, Meta(description="Executions that called this model.")] = None
-    session_id: str | None = None
-    user_id: str | None = None
+    session_id: Annotated[str | None, Meta(description="The session, thread or conversation.")] = None
+    user_id: Annotated[str | None, Meta(description="The user that the sender named.")] = None
     tag: Annotated[tuple[str, ...], Meta(description="May be repeated: all must be there.", max_length=10)] = ()
     since: Annotated[
         datetime | None, Meta(description="Started then or later: ISO 8601, or how long ago (15m, 24h, 7d).")
     ] = None
     until: Annotated[datetime | None, Meta(description="Started before; written like `since`.")] = None
-    min_duration_ms: Milliseconds | None = None
-    max_duration_ms: Milliseconds | None = None
+    min_duration_ms: Annotated[Milliseconds | None, Meta(description="Took at least so long.")] = None
+    max_duration_ms: Annotated[Milliseconds | None, Meta(description="Took at most so long.")] = None
     has_error: Annotated[bool | None, Meta(description="Whether any step failed.")] = None
     q: Annotated[
         str | None, Meta(description="Text in names, ids, inputs, outputs or error messages, in any case.")

@@ -48,4 +48,6 @@ async def test_rest_is_built_once_by_its_first_requests(services: Services, serv
         answers = await asyncio.gather(*(client.get("/api/v1/reasoning/stats") for _ in range(3)))
         assert [answer.status_code for answer in answers] == [status] * 3
         assert (await client.post("/healthz")).status_code == 405
+        heads = [(await client.head(path)).status_code for path in ("/healthz", "/api/v1/reasoning/stats")]
+        assert heads == [200, status]
     assert len(built) == 1

@@ -65,6 +65,16 @@ async def test_the_description_names_every_call_and_parameter(client: Client) ->
     assert "input" in step
 
 
+async def test_every_parameter_and_call_is_described(client: Client) -> None:
+    described = (await client.get("/schema/openapi.json")).json()
+    calls = [call for item in described["paths"].values() for call in item.values()]
+    parameters = [parameter for call in calls for parameter in call.get("parameters", [])]
+    bare = [parameter["name"] for parameter in parameters if not parameter.get("description")]
+    assert (bare, [call for call in calls if not call["summary"] or not call["tags"]]) == ([], [])
+    step = described["components"]["schemas"]["StepView"]["properties"]
+    assert "structured where the sender gave structure" in step["input"]["description"]
+
+
 async def test_the_page_for_people_loads_nothing_from_elsewhere(client: Client) -> None:
     page = await client.get("/schema")
     assert page.status_code == 200
@@ -104,3 +114,10 @@ async def test_a_body_over_the_limit_is_refused(app: Litestar, client: httpx.Asy
 async def test_a_method_that_is_not_there_is_a_405(client: Client) -> None:
     answer = await client.put("/api/v1/executions")
     assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+    unknown = await client.get("/api/v1/nothing")
+    assert unknown.json()["detail"] == "There is no GET /api/v1/nothing: /schema lists all calls."
+
+
+async def test_what_a_form_left_empty_is_not_asked_for(client: Client) -> None:
+    answer = await client.get("/api/v1/executions?status=&since=&q=&cursor=&project=&kind=")
+    assert (answer.status_code, answer.json()["items"]) == (200, [])
