@@ -13,7 +13,7 @@ from collector.mapping.dialects.dialect import TokenKeys
 from collector.mapping.dialects.gen_ai import GEN_AI
 from collector.mapping.messages import DETAILS, ROLES, Event, carries_messages, conversation
 from collector.mapping.token_counts import whole_input
-from collector.mapping.values import Notes, count, parse_json
+from collector.mapping.values import MAX_LABEL, Notes, count, parse_json
 from collector.model import Record, Step, StepError, Tokens
 
 CHOICE = "gen_ai.choice"
@@ -32,6 +32,8 @@ class Told(msgspec.Struct):
     """JSON text."""
     tokens: Tokens | None = None
     model: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
     error: StepError | None = None
     failed: bool = False
     """An exception came as an event of its own, not as a line of a log that mentions one."""
@@ -69,7 +71,7 @@ def _with(step: Step, records: list[Record]) -> Step:
     told = tell(records)
     changes: dict[str, Any] = {
         name: value
-        for name in ("input", "output", "tokens", "model")
+        for name in ("input", "output", "tokens", "model", "session_id", "user_id")
         if getattr(step, name) is None and (value := getattr(told, name)) is not None
     }
     # A step whose error has a stack trace had the exception as a span event: that one wins.
@@ -139,7 +141,13 @@ def _read_details(attributes: Mapping[str, Any], told: Told) -> None:
     model = attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model")
     if told.model is None and isinstance(model, str):
         told.model = model
+    told.session_id = told.session_id or _name(attributes.get("gen_ai.conversation.id"))
+    told.user_id = told.user_id or _name(attributes.get("user.id"))
     told.tokens = told.tokens or _usage(attributes)
+
+
+def _name(value: Any) -> str | None:
+    return value[:MAX_LABEL] if isinstance(value, str) and value else None
 
 
 def _usage(attributes: Mapping[str, Any]) -> Tokens | None:

@@ -1,7 +1,7 @@
 """MLflow: every attribute is JSON text, scalars too (`"CHAT_MODEL"`)."""
 
-from collector.mapping.dialects.dialect import Dialect
-from collector.mapping.dialects.readers import cost_map, metadata_below, quoted, token_map, unquoted
+from collector.mapping.dialects.dialect import Composed, Dialect, View
+from collector.mapping.dialects.readers import cost_map, metadata_below, parsed, quoted, token_map, unquoted
 
 TYPES = {
     **dict.fromkeys(("llm", "chat_model"), "llm"),
@@ -11,6 +11,13 @@ TYPES = {
     "parser": "prompt",
 }
 
+
+def _provider(view: View) -> str | None:
+    """Messages are in the format of the provider that was called, or of a framework."""
+    found = parsed(view.attributes["mlflow.message.format"])
+    return found if isinstance(found, str) and view.kind == "llm" else None
+
+
 MLFLOW = Dialect(
     name="mlflow",
     prefixes=frozenset(("mlflow",)),
@@ -18,7 +25,7 @@ MLFLOW = Dialect(
     evidence=(("mlflow.llm.model", "llm"),),
     labels={
         "model": (unquoted("mlflow.llm.model"),),
-        "provider": (unquoted("mlflow.llm.provider"),),
+        "provider": (unquoted("mlflow.llm.provider"), Composed(("mlflow.message.format",), _provider)),
         "session": (unquoted("mlflow.trace.session"),),
         "user": (unquoted("mlflow.trace.user"),),
     },

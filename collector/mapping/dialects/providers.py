@@ -17,7 +17,23 @@ SPELLINGS = {
     "fireworks": ("fireworks", "fireworks_ai"),
     "hugging_face": ("hugging_face", "huggingface"),
 }
-FRAMEWORKS = frozenset(("langchain", "strands-agents", "crewai", "autogen", "haystack", "unknown"))
+FRAMEWORKS = frozenset(
+    (
+        *(
+            "langchain",
+            "langgraph",
+            "llamaindex",
+            "llama_index",
+            "dspy",
+            "crewai",
+            "autogen",
+            "ag2",
+            "agno",
+            "haystack",
+        ),
+        *("smolagents", "semantic_kernel", "strands-agents", "microsoft.agent_framework", "unknown"),
+    )
+)
 """What stands in the provider's place where a framework does not know it."""
 PROVIDERS = {seen: ours for ours, all_seen in SPELLINGS.items() for seen in all_seen}
 STARTS = {"azure-openai.": "azure.ai.openai", "google.vertex.": "gcp.vertex_ai", "google.generative-ai.": "gcp.gemini"}

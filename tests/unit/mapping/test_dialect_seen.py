@@ -191,3 +191,9 @@ def test_results_that_come_quoted_twice(key: str) -> None:
 def test_langwatch_names_the_thread_and_user_in_its_metadata() -> None:
     row = row_of({"langwatch.span.type": "span", "metadata": '{"user_id": "ann", "thread_id": "t1"}'})
     assert (row.session_id, row.user_id) == ("t1", "ann")
+
+
+@pytest.mark.parametrize(("written", "provider"), [("openai", "openai"), ("gemini", "gcp.gemini"), ("langchain", None)])
+def test_mlflow_names_the_provider_by_its_messages(written: str, provider: str | None) -> None:
+    row = row_of({"mlflow.spanType": '"CHAT_MODEL"', "mlflow.message.format": f'"{written}"'})
+    assert (row.kind, row.provider) == ("llm", provider)

@@ -102,6 +102,8 @@ def test_one_record_may_tell_of_the_whole_call() -> None:
             "gen_ai.usage.input_tokens": 9,
             "gen_ai.usage.output_tokens": 0,
             "gen_ai.usage.cache_read.input_tokens": 4,
+            "gen_ai.conversation.id": "chat-1",
+            "user.id": "ann",
         },
     )
     found = joined([*QUESTION, details], llm(1, None, None, model=None))
@@ -109,6 +111,7 @@ def test_one_record_may_tell_of_the_whole_call() -> None:
     assert read(found.output) == [{"role": "assistant", "parts": []}]
     assert (found.tokens, found.model) == (Tokens(9, 0, 4), "gpt-4o-2024-08-06")
     assert joined([details], llm(1, None, (1, 1))).tokens == Tokens(1, 1)
+    assert (found.session_id, found.user_id) == ("chat-1", "ann")
 
 
 def test_prompt_and_completion_of_the_oldest_names() -> None:
