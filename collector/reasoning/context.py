@@ -37,6 +37,10 @@ NEIGHBOURS = 3
 ANCESTORS_SHOWN = 12
 
 
+OTHER_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""What JSON leaves as it is in a string, and some take for the end of a line."""
+
+
 class Limits(msgspec.Struct, frozen=True):
     """How much of an execution one call may carry."""
 
@@ -85,7 +89,7 @@ def context(evidence: Evidence, cause: Cause | None, chunk: Chunk, limits: Limit
     aliases = {position: f"s{position + 1}" for position in shown}
     view = _View(evidence, cause, chunk, limits, aliases, _field_chars(chunk, len(shown), limits), Shown())
     parts = [*_header(view), *_tree(view, shown)]
-    text = "\n".join(parts)
+    text = "\n".join(parts).translate(OTHER_LINE_ENDS)
     if len(text) > limits.chars:
         text = f"{text[: limits.chars - 60]}\n… cut here: the execution is larger than can be shown"
     ids = {alias: evidence.flow.steps[position].span_id for position, alias in aliases.items()}
