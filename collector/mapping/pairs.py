@@ -1,7 +1,7 @@
 """Attributes from their bytes: what span after span repeats is looked up, the rest is read."""
 
 from collections.abc import Sequence
-from sys import intern
+from struct import Struct
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -18,7 +18,12 @@ MOST_VALUES = 64
 MOST_PAIRS = 8192
 KEY, VALUE, TEXT, WHOLE = 0x0A, 0x12, 0x0A, 0x18
 """Tags of a pair's fields, and of a value that is a text or a whole number (opentelemetry/proto/common/v1)."""
+MOST_IN_TWO_BYTES = 0x4000 - 3
+LENGTHS = Struct("<BHBH").unpack_from
+"""How a value begins that is a long text: its tag and length, and those of the text in it."""
 PLAIN = (str, int, float, bool)
+_names: dict[bytes, str] = {}
+known_names = _names.get
 
 
 class Unreadable(ValueError):
@@ -35,20 +40,24 @@ class Pairs:
     def read(self, attributes: Sequence[bytes], notes: Notes) -> dict[str, Any]:
         """The attributes as a dict; of equal keys the last wins. Raises Unreadable."""
         known, new = self._known.get, self._new
-        found = dict([(known(raw) if len(raw) <= LONGEST else None) or new(raw, notes) for raw in attributes])
+        try:
+            found = dict(
+                [
+                    known(raw) or new(raw, notes) if len(raw) <= LONGEST else _long_text(raw) or _any_pair(raw, notes)
+                    for raw in attributes
+                ]
+            )
+        except (DecodeError, UnicodeDecodeError):
+            raise Unreadable from None
         if len(found) != len(attributes):
             notes.altered(DUPLICATE_NOTE)
         return found
 
     def _new(self, raw: bytes, notes: Notes) -> Pair:
-        try:
-            if len(raw) > LONGEST:
-                return _long_text(raw) or _any_pair(raw, notes)
-            pair = _short_pair(raw) or _any_pair(raw, notes)
-        except (DecodeError, UnicodeDecodeError):
-            raise Unreadable from None
-        values = self._values.get(pair[0], 0)
-        if values < MOST_VALUES and type(pair[1]) in PLAIN and notes.exact:
+        pair = _short_pair(raw) or _any_pair(raw, notes)
+        name, value = pair
+        values = self._values.get(name, 0)
+        if values < MOST_VALUES and type(value) in PLAIN and notes.exact:
             self._remember(raw, pair, values + 1)
         return pair
 
@@ -69,14 +78,16 @@ def _short_pair(raw: bytes) -> Pair | None:
             return None
         tag = raw[at + 2]
         if tag == TEXT and raw[at + 3] == size - at - 4:
-            return intern(raw[2:at].decode()), raw[at + 4 :].decode()
+            return known_names(raw[2:at]) or _name(raw[2:at]), raw[at + 4 :].decode()
         if tag == WHOLE and raw[-1] < 0x80:
             if size == at + 4:
-                return intern(raw[2:at].decode()), raw[-1]
+                return known_names(raw[2:at]) or _name(raw[2:at]), raw[-1]
             if size == at + 5 and raw[-2] >= 0x80:
-                return intern(raw[2:at].decode()), raw[-2] - 0x80 + (raw[-1] << 7)
+                return known_names(raw[2:at]) or _name(raw[2:at]), raw[-2] - 0x80 + (raw[-1] << 7)
             if size == at + 6 and raw[-2] >= 0x80 and raw[-3] >= 0x80:
-                return intern(raw[2:at].decode()), raw[-3] - 0x80 + (raw[-2] - 0x80 << 7) + (raw[-1] << 14)
+                return known_names(raw[2:at]) or _name(raw[2:at]), raw[-3] - 0x80 + (raw[-2] - 0x80 << 7) + (
+                    raw[-1] << 14
+                )
     except IndexError:
         pass
     return None
@@ -84,18 +95,28 @@ def _short_pair(raw: bytes) -> Pair | None:
 
 def _long_text(raw: bytes) -> Pair | None:
     """A pair as encoders write it, whose value is a text of 128 bytes to 16 kB; None for any other."""
-    size, at = len(raw), raw[1] + 2
-    if raw[0] != KEY or raw[1] >= 0x80 or at + 6 > size:
+    at = raw[1] + 2
+    size = len(raw) - at - 6
+    if raw[0] != KEY or at > LONGEST or not 0x80 <= size < MOST_IN_TWO_BYTES:
         return None
-    value, low, high, text, text_low, text_high = raw[at : at + 6]
-    if not (value == VALUE and text == TEXT and low >= 0x80 > high and text_low >= 0x80 > text_high):
+    if LENGTHS(raw, at) != (VALUE, _varint(size + 3), TEXT, _varint(size)):
         return None
-    if low - 0x80 + (high << 7) != size - at - 3 or text_low - 0x80 + (text_high << 7) != size - at - 6:
-        return None
-    return intern(raw[2:at].decode()), raw[at + 6 :].decode()
+    return known_names(raw[2:at]) or _name(raw[2:at]), raw[at + 6 :].decode()
+
+
+def _varint(number: int) -> int:
+    """A varint of two bytes, read as one little-endian number."""
+    return number & 0x7F | 0x80 | number >> 7 << 8
+
+
+def _name(raw: bytes) -> str:
+    name = raw.decode()
+    if len(_names) < MOST_PAIRS:
+        _names[raw] = name
+    return name
 
 
 def _any_pair(raw: bytes, notes: Notes) -> Pair:
     pair = KeyValue.FromString(raw)
     value = pair.value
-    return intern(pair.key), value.string_value or value.int_value or any_value(value, notes)
+    return pair.key, value.string_value or value.int_value or any_value(value, notes)

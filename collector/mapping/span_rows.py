@@ -71,8 +71,10 @@ class SpanMapper:
 
     def row(self, span: Any) -> StepRow | None:
         """The row of an `UnreadSpan`; None where its ids are no ids. Raises Unreadable for its attributes."""
-        fields = FIELDS(span)
-        trace_id, span_id, parent, name, span_kind, start_ns, end_ns, events, links, flags, trace_state, *lost = fields
+        # fmt: off
+        (trace_id, span_id, parent, name, span_kind, start_ns, end_ns,
+         events, links, flags, trace_state, lost, lost_events, lost_links) = FIELDS(span)
+        # fmt: on
         if len(trace_id) != 16 or len(span_id) != 8 or trace_id == NO_TRACE or span_id == NO_SPAN:
             self._refuse(trace_id)
             return None
@@ -103,8 +105,8 @@ class SpanMapper:
             del attributes[input_key]
         if output_key is not None and output_key != input_key:
             del attributes[output_key]
-        if any(lost):
-            notes.dropped(*lost)
+        if lost or lost_events or lost_links:
+            notes.dropped(lost, lost_events, lost_links)
         text = orjson.dumps(attributes).decode()
         told = events_json(events, notes) if events else None
         linked = links_json(links, notes) if links else None
@@ -117,7 +119,11 @@ class SpanMapper:
         # fmt: on
         if notes.warnings or not notes.exact:
             row = self._noted(row, span)
-        return cleaned(row, span) if may_hold_nul(row) else row
+        return (
+            cleaned(row, span)
+            if may_hold_nul(name, text, sent, answered, told, linked, outcome[2], trace_state)
+            else row
+        )
 
     def _refuse(self, trace_id: bytes) -> None:
         is_trace = len(trace_id) == 16 and trace_id != NO_TRACE
