@@ -93,14 +93,11 @@ class SpanMapper:
         view = View(attributes, span, kind, notes, events)
         sent, answered, input_key, output_key = read_content(plan, view) if plan.has_content else NO_CONTENT
         names = read_names(plan, view, self.nameless) if plan.has_names or kind == "tool" else self.nameless
-        has_outcome = plan.may_fail or events or span.HasField("status")
-        outcome = read_outcome(view, plan) if has_outcome else NO_OUTCOME
+        outcome = read_outcome(view, plan) if plan.may_fail or events or span.HasField("status") else NO_OUTCOME
         is_entry = self.environment is not None and (not parent or span_kind in ENTRIES)
         is_plumbing = plan.plumbing or (sent is not None and kind in PROBED and sent.endswith(PLUMBING_ENDS))
-        if plan.has_extra or is_entry or is_plumbing:
-            extra = self._extra(plan, view, is_entry, is_plumbing)
-        else:
-            extra = plan.extra_text
+        has_own = plan.has_extra or is_entry or is_plumbing
+        extra = self._extra(plan, view, is_entry, is_plumbing) if has_own else plan.extra_text
         if input_key is not None:
             del attributes[input_key]
         if output_key is not None and output_key != input_key:
@@ -119,11 +116,8 @@ class SpanMapper:
         # fmt: on
         if notes.warnings or not notes.exact:
             row = self._noted(row, span)
-        return (
-            cleaned(row, span)
-            if may_hold_nul(name, text, sent, answered, told, linked, outcome[2], trace_state)
-            else row
-        )
+        is_clean = not may_hold_nul(name, text, sent, answered, told, linked, outcome[2], trace_state)
+        return row if is_clean else cleaned(row, span)
 
     def _refuse(self, trace_id: bytes) -> None:
         is_trace = len(trace_id) == 16 and trace_id != NO_TRACE
