@@ -19,7 +19,7 @@ def may_hold_nul(name: str, attributes: str, *others: str | None) -> bool:
     # Most texts have no backslash at all, which is found out many times faster.
     if "\x00" in name or ("\\" in attributes and "\\u0000" in attributes):
         return True
-    for text in others:
+    for text in others:  # noqa: SIM110 - half the time of any(…), and every span passes here
         if text and (("\\" in text and "\\u0000" in text) or "\x00" in text):
             return True
     return False
