@@ -173,8 +173,8 @@ class App:
 
     def _started(self, grpc_port: int | None, http: socket.socket) -> Address:
         # What lives now lives for good: the garbage collector need not look at it again.
-        gc.collect()
         gc.freeze()
+        gc.enable()
         # A request makes tens of thousands of objects and hardly a cycle: looked at less often, a tenth less work.
         gc.set_threshold(*GC_THRESHOLDS)
         settings = self._settings

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import Callable
 from importlib import import_module
@@ -26,6 +27,9 @@ def run_process(settings: Settings, announce: Announce, entry: Entry = "run") ->
         announce(address)
         drop_code()
 
+    # Nothing of what a start makes is garbage, and looking through it all again and again is a tenth of the start.
+    # `collector.app` lets it look again once everything runs.
+    gc.disable()
     # Its C core would print a second account of a busy port.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     start_logging(settings.log_level, settings.log_format)
