@@ -31,6 +31,7 @@ MASTRA = {
     "processor_run": "chain",
     "model_generation": "llm",
     "llm_generation": "llm",
+    "model_inference": "llm",
     "model_step": "chain",
     "model_chunk": "other",
     "tool_call": "tool",
