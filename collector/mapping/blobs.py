@@ -32,12 +32,10 @@ DATA_TYPES = frozenset(
 )
 
 
-def may_hold_blobs(text: str) -> bool:
-    return len(text) > LEAST_TEXT and text[:1] in ("{", "[")
-
-
 def without_blobs(text: str) -> str:
     """The JSON text with every blob's name in its place; the same object where there is none."""
+    if text[:1] not in ("{", "["):
+        return text
     value = parse_json(text)
     named = _named(value, "")
     return text if named is value else json_text(named)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from collector.mapping.blobs import may_hold_blobs, without_blobs
+from collector.mapping.blobs import LEAST_TEXT, without_blobs
 from collector.mapping.dialects.dialect import Composed, Source, TokenKeys, View
 from collector.mapping.dialects.plan import NAMES, Plan
 from collector.mapping.dialects.providers import PROVIDERS, one_spelling
@@ -25,9 +25,9 @@ def read_content(plan: Plan, view: View) -> tuple[str | None, ...]:
     answered, output_key = _first(plan.output, view)
     if output_key is not None and view.kind == "embedding":
         answered = output_key = None  # vectors: nothing to read, and they stay in the attributes
-    if sent is not None and may_hold_blobs(sent) and (named := without_blobs(sent)) is not sent:
+    if sent is not None and len(sent) > LEAST_TEXT and (named := without_blobs(sent)) is not sent:
         sent, input_key = named, None
-    if answered is not None and may_hold_blobs(answered) and (named := without_blobs(answered)) is not answered:
+    if answered is not None and len(answered) > LEAST_TEXT and (named := without_blobs(answered)) is not answered:
         answered, output_key = named, None
     return sent, answered, input_key, output_key
 

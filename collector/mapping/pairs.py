@@ -99,14 +99,13 @@ def _long_text(raw: bytes) -> Pair | None:
     size = len(raw) - at - 6
     if raw[0] != KEY or at > LONGEST or not 0x80 <= size < MOST_IN_TWO_BYTES:
         return None
-    if LENGTHS(raw, at) != (VALUE, _varint(size + 3), TEXT, _varint(size)):
+    value, outer, text, inner = LENGTHS(raw, at)
+    # A varint of two bytes, read as one little-endian number.
+    if inner != size & 0x7F | 0x80 | size >> 7 << 8 or outer != (size + 3) & 0x7F | 0x80 | size + 3 >> 7 << 8:
+        return None
+    if value != VALUE or text != TEXT:
         return None
     return known_names(raw[2:at]) or _name(raw[2:at]), raw[at + 6 :].decode()
-
-
-def _varint(number: int) -> int:
-    """A varint of two bytes, read as one little-endian number."""
-    return number & 0x7F | 0x80 | number >> 7 << 8
 
 
 def _name(raw: bytes) -> str:
