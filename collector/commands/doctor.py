@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from collector.config import Settings, load
 from collector.errors import Misconfigured, Unavailable
 from collector.store.database import Database
 from collector.store.migrate import known_revisions, newest_revision, schema_revision
+from collector.store.spool_file import look
 
 LEAST_FREE_BYTES = 1 << 30
 CLOCK_LIMIT_S = 5.0
@@ -62,6 +64,7 @@ def examine(options: Mapping[str, Any]) -> Iterator[Finding]:
         return
     yield Finding("settings", ok=True, detail="they fit together")
     yield data_folder(settings)
+    yield spool(settings)
     yield from asyncio.run(database(settings))
     yield from ports(settings)
     yield reasoner(settings)
@@ -81,6 +84,28 @@ def data_folder(settings: Settings) -> Finding:
             "data folder", ok=False, detail=detail, advice="Make room: Postgres stops when the disk is full."
         )
     return Finding("data folder", ok=True, detail=detail)
+
+
+def spool(settings: Settings) -> Finding:
+    """What was acknowledged and is not in Postgres yet; what could not be stored or read needs a person."""
+    try:
+        kept = [look(folder) for folder in sorted((settings.data_dir / "spool").absolute().glob("[0-9]*"))]
+    except sqlite3.Error as error:
+        advice = "See that you may read the data folder; X-Ray mends a damaged file when it starts."
+        return Finding("spool", ok=False, detail=f"it can't be read ({error})", advice=advice)
+    waiting, bad = sum(each.requests for each in kept), sum(each.set_aside for each in kept)
+    size_mib = sum(each.size_bytes for each in kept) / (1 << 20)
+    damaged = [str(path) for each in kept for path in each.damaged]
+    detail = f"{waiting} requests, {size_mib:.1f} MiB wait to be stored" if waiting else "it is empty"
+    if bad:
+        advice = "See `spool_set_aside` in the log; they are tried again when X-Ray starts."
+        return Finding("spool", ok=False, detail=f"{detail}; {bad} of them could not be", advice=advice)
+    if damaged:
+        advice = "What could be read of it was saved. Delete the file once the rest of it is not missed."
+        return Finding(
+            "spool", ok=False, detail=f"{detail}; a damaged file is kept: {', '.join(damaged)}", advice=advice
+        )
+    return Finding("spool", ok=True, detail=detail)
 
 
 async def database(settings: Settings) -> list[Finding]:

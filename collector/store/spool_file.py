@@ -32,6 +32,7 @@ OLDEST = """
 SELECT id, checksum, signal, encoding, project, body FROM requests WHERE id > ? AND NOT set_aside ORDER BY id LIMIT ?
 """
 SIZE = "SELECT COALESCE(SUM(size), 0) FROM requests"
+LOOK = "SELECT COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(set_aside), 0) FROM requests"
 ANY = "SELECT EXISTS (SELECT 1 FROM requests)"
 WAITING = "SELECT COUNT(*) FROM requests WHERE NOT set_aside"
 
@@ -57,6 +58,29 @@ class Damage(NamedTuple):
     """Where the damaged file is now."""
     saved: int
     """Requests that could be read from it."""
+
+
+class Kept(NamedTuple):
+    """What a spool's folder holds."""
+
+    requests: int
+    size_bytes: int
+    set_aside: int
+    """Of the requests those that could not be stored, whatever the reason was; they are tried again at each start."""
+    damaged: list[Path]
+    """Files that were found damaged, and put aside."""
+
+
+def look(folder: Path) -> Kept:
+    """What the folder holds, without changing it; raises sqlite3.Error where that can't be read."""
+    damaged = [
+        path for path in folder.glob(f"{FILE_NAME}.damaged-*") if path.suffix.removeprefix(".damaged-").isdigit()
+    ]
+    if not (folder / FILE_NAME).exists():
+        return Kept(0, 0, 0, damaged)
+    with closing(sqlite3.connect(f"{(folder / FILE_NAME).as_uri()}?mode=ro", uri=True, timeout=1.0)) as database:
+        requests, size_bytes, set_aside = database.execute(LOOK).fetchone()
+    return Kept(requests, size_bytes, set_aside, damaged)
 
 
 class SpoolFile:

@@ -85,10 +85,11 @@ async def kill_backend(place: Place) -> None:
     """One of X-Ray's connections; the server then ends all of them and recovers."""
     assert place.postgres is not None
     assert place.postgres.pid is not None
-    backends = {child: _title(child) for child in psutil.Process(place.postgres.pid).children()}
-    ours = [child for child, title in backends.items() if "[local]" in title]
-    busy = [child for child in ours if "idle" not in backends[child]]
-    random.choice(busy or ours).kill()
+    server = psutil.Process(place.postgres.pid)
+    ours = wait_for("a backend", lambda: {p: title for p in server.children() if "[local]" in (title := _title(p))})
+    busy = [process for process, title in ours.items() if "idle" not in title]
+    with suppress(psutil.NoSuchProcess):
+        random.choice(busy or list(ours)).kill()
 
 
 def _title(process: psutil.Process) -> str:

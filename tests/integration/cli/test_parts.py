@@ -5,15 +5,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from collector.commands.doctor import clock, data_folder, ports, reasoner
+from collector.commands.doctor import clock, data_folder, ports, reasoner, spool
 from collector.commands.executions import in_tree_order, print_execution
 from collector.commands.up import greeting
 from collector.config import load
+from collector.store.spool_file import FILE_NAME, Spooled, SpoolFile
 
 Endpoint = Callable[[int, Any], str]
 
@@ -147,3 +149,20 @@ def test_the_greeting_shows_only_what_this_process_does() -> None:
     text = "\n".join(greeting(settings, served))
     assert "OTLP" not in text
     assert "in another process" in text
+
+
+def test_the_doctor_looks_into_the_spool(tmp_path: Path) -> None:
+    settings = load({"data_dir": str(tmp_path)}, {})
+    assert (spool(settings).ok, spool(settings).detail) == (True, "it is empty")
+    file = SpoolFile(tmp_path / "spool" / "0")
+    file.append([Spooled("traces", "protobuf", None, bytes(1 << 20))] * 2)
+    assert (spool(settings).ok, spool(settings).detail) == (True, "2 requests, 2.0 MiB wait to be stored")
+    file.settle([], [1])
+    assert not spool(settings).ok
+    assert spool(settings).detail.endswith("; 1 of them could not be")
+    file.close()
+    SpoolFile(tmp_path / "spool" / "0").close()  # the next start
+    assert spool(settings).ok
+    damaged = tmp_path / "spool" / "0" / f"{FILE_NAME}.damaged-1"
+    damaged.write_bytes(b"x")
+    assert str(damaged) in spool(settings).detail
