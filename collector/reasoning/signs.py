@@ -51,19 +51,20 @@ REFUSAL = re.compile(
     r"against (?:my|our|the) (?:guidelines|polic)|violates? (?:our|my|the) (?:usage |content )?polic|content policy",
     re.IGNORECASE,
 )
-# For text in small letters. It looks on only where a word begins with one of these letters: an eighth of the time.
+# For text in small letters. It looks on only where a word begins with one of these letters, and each way begins with a
+# letter of its own: half the time of the plain spelling.
 LACK = re.compile(
     r"\b(?=[cunwdfzlipets])(?:"
-    r"\b(?:couldn.t|could not|can.t|cannot|unable to|wasn.t able|was not able|not able to|didn.t|did not|failed to) "
+    r"(?:couldn.t|could not|can.t|cannot|unable to|wasn.t able|was not able|not able to|did(?:n.t| not)|failed to) "
     r"(?:\w+ ){0,2}?(?:retrieve|find|locate|access|reach|get|fetch|load|look ?up|determine|obtain|connect|complete|"
     r"tell|say|answer|identify|process|verify|check)|"
-    r"\b(?:no|not any|zero) (?:\w+ ){0,2}?(?:documents?|results?|information|data|matches|records?|sources?|entries|"
+    r"(?:no|not any|zero) (?:\w+ ){0,2}?(?:documents?|results?|information|data|matches|records?|sources?|entries|"
     r"candidates|items|answer)\b|"
-    r"\b(?:don.t|do not|didn.t|lack|without) (?:have )?(?:enough |sufficient |any |the )?"
+    r"(?:don.t|do not|didn.t|lack|without) (?:have )?(?:enough |sufficient |any |the )?"
     r"(?:information|data|context|details)|"
     r"isn.t (?:responding|available|working)|not (?:responding|available|working) |unavailable|"
-    r"\b(?:problem|issue|error|trouble) (?:on our|with (?:the|our)|accessing|retrieving|connecting|while)|"
-    r"something went wrong|try again later|\bunfortunately\b)"
+    r"(?:problem|issue|error|trouble) (?:on our|with (?:the|our)|accessing|retrieving|connecting|while)|"
+    r"something went wrong|try again later|unfortunately\b)"
 )
 TIMED_OUT = re.compile(
     r"time[d ]?-?out|timeout|deadline|took too long|etimedout|\b(?:http )?(?:408|504)\b|lease expired", re.IGNORECASE
