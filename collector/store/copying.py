@@ -5,7 +5,7 @@ that writers wait for each other and never in a circle. Others that touch an exe
 take the row of `executions` first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
 from itertools import chain
@@ -152,11 +152,22 @@ async def copy_rows(
 ) -> None:
     """COPY everything; any key that is already there fails the transaction."""
     if steps:
-        await connection.copy_records_to_table("steps", records=steps, columns=StepRow._fields)
+        names, rows = _filled(steps)
+        await connection.copy_records_to_table("steps", records=rows, columns=names)
     if records:
         await connection.copy_records_to_table("records", records=records, columns=RecordRow._fields)
     if jobs:
         await connection.copy_records_to_table("reasoning_jobs", records=jobs, columns=JOB_COLUMNS)
+
+
+def _filled(steps: Sequence[StepRow]) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
+    """The columns that any of the steps fills, and their values row by row.
+
+    A NULL costs both ends of a COPY about as much as a number, and half of the columns are empty in most groups.
+    """
+    columns = zip(StepRow._fields, zip(*steps, strict=True), strict=True)
+    filled = [(name, column) for name, column in columns if column[0] is not None or column.count(None) < len(column)]
+    return [name for name, _ in filled], zip(*(column for _, column in filled), strict=True)
 
 
 async def insert_new_steps(connection: asyncpg.Connection, steps: Sequence[StepRow]) -> list[StepRow]:
