@@ -6,18 +6,18 @@ import msgspec
 
 from collector.model import Refusal
 
-MAX_VALUE_DEPTH = 40
-"""Arrays and maps nested deeper than this become their JSON text: protobuf's parser ends at about 48."""
+MAX_MESSAGE_DEPTH = 90
+"""Values below so many messages become their JSON text: protobuf's parser ends at 100, an array costs 2, a map 3."""
 
 BAD_TEXT = "characters that are not valid UTF-8 were replaced by U+FFFD"
-TOO_DEEP = f"a value nested more than {MAX_VALUE_DEPTH} levels deep was replaced by its JSON text"
+TOO_DEEP = "a value nested too deeply (more than 45 arrays or 30 maps) was replaced by its JSON text"
 LOGS_AS_SPANS = (
     "this looks like OTLP logs: send log records to /v1/logs (or LogsService/Export), and spans to /v1/traces"
 )
 
 
 class Notes(list[str]):
-    """What was altered in the part that is being read, and how deep in a value the reader is."""
+    """What was altered in the part that is being read, and in how many messages the reader is."""
 
     depth: int = 0
 

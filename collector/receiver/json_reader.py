@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from collector.errors import Rejected
 from collector.receiver.deep import text_of_json
-from collector.receiver.findings import LOGS_AS_SPANS, MAX_VALUE_DEPTH, TOO_DEEP, Findings, Notes
+from collector.receiver.findings import LOGS_AS_SPANS, MAX_MESSAGE_DEPTH, TOO_DEEP, Findings, Notes
 from collector.receiver.json_scalars import SIGNED_64, Misfit, Setter, double, integer, scalar_setter, text
 from collector.receiver.shape import LOGS, SHAPES, TRACES, Shape
 
@@ -67,19 +67,19 @@ class JsonReader:
         if not isinstance(entry, dict):
             raise Misfit(f"{message.DESCRIPTOR.name} must be an object")
         table = self._tables[message.DESCRIPTOR.full_name]
+        notes.depth += 1
         for key, value in entry.items():
             if value is not None and (put := table.get(key)) is not None:
                 put(message, value, notes)
+        notes.depth -= 1
 
     def _fill_value(self, message: Any, entry: Any, notes: Notes) -> None:
         """An AnyValue; one that is nested too deeply becomes text."""
-        if notes.depth >= MAX_VALUE_DEPTH:
+        if notes.depth >= MAX_MESSAGE_DEPTH:
             notes.append(TOO_DEEP)
             message.string_value = text_of_json(entry)
-            return
-        notes.depth += 1
-        self._fill(message, entry, notes)
-        notes.depth -= 1
+        else:
+            self._fill(message, entry, notes)
 
     def _learn(self, descriptor: Descriptor) -> None:
         if descriptor.full_name in self._tables:

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from collector.receiver.deep import text_of_wire
-from collector.receiver.findings import BAD_TEXT, LOGS_AS_SPANS, MAX_VALUE_DEPTH, TOO_DEEP, Findings, Notes
+from collector.receiver.findings import BAD_TEXT, LOGS_AS_SPANS, MAX_MESSAGE_DEPTH, TOO_DEEP, Findings, Notes
 from collector.receiver.shape import TRACES, Shape
 from collector.receiver.wire import BYTES, Malformed, delimited, fields
 
@@ -111,9 +111,7 @@ def _mended_text(number: int, raw: memoryview, payload: memoryview, notes: Notes
 
 
 def _mended_message(data: memoryview, descriptor: Descriptor, notes: Notes) -> bytes:
-    if descriptor.full_name != ANY_VALUE:
-        return mend(data, descriptor, notes)
-    if notes.depth >= MAX_VALUE_DEPTH:
+    if descriptor.full_name == ANY_VALUE and notes.depth >= MAX_MESSAGE_DEPTH:
         notes.append(TOO_DEEP)
         return delimited(1, text_of_wire(data).encode())
     notes.depth += 1

@@ -1,5 +1,6 @@
 """OTLP.md section 5: the data model, by all three routes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -218,6 +219,18 @@ async def test_D23_D27_depth(receiver: Receiver, route: str, depth: int) -> None
     assert ("core" in deep["attributes"]) == (depth <= 200)
 
 
+@BINARY
+async def test_D27_depth_of_maps(receiver: Receiver, route: str) -> None:
+    """A map costs the parser three levels where an array costs two; on an event one more."""
+    sent = span("deep", attributes={"deep": "MARKED!", "k": 1})
+    sent.events.add().attributes.append(KeyValue(key="deep", value=AnyValue(string_value="MARKED!")))
+    (step,) = await stored_raw(receiver, route, deepened(traces(sent).SerializeToString(), 64, in_map))
+    assert attributes(step)["k"] == 1
+    assert "core" in step["attributes"]
+    assert "core" in step["events"]
+    assert "JSON text" in warnings(step)
+
+
 async def test_D24_long_values(receiver: Receiver, route: str) -> None:
     texts = {"prompt": "ü" * 500_000, "list": ["x" * 1000] * 500}
     assert attributes(await stored(receiver, route, span(attributes=texts))) == texts
@@ -322,11 +335,19 @@ def rebuild(data: bytes, depth: int, more: bytes) -> bytes:
     return bytes(out) + more
 
 
-def deepened(body: bytes, depth: int) -> bytes:
-    """The body with `depth` arrays around a value in the place of the mark: more than protobuf itself would write."""
+def in_array(value: bytes) -> bytes:
+    return delimited(5, delimited(1, value))
+
+
+def in_map(value: bytes) -> bytes:
+    return delimited(6, delimited(1, delimited(1, b"key") + delimited(2, value)))
+
+
+def deepened(body: bytes, depth: int, wrap: Callable[[bytes], bytes] = in_array) -> bytes:
+    """The body with `depth` wraps around a value in the place of the mark: more than protobuf itself would write."""
     value = AnyValue(string_value="core").SerializeToString()
     for _ in range(depth):
-        value = delimited(5, delimited(1, value))
+        value = wrap(value)
     return _replaced(body, AnyValue(string_value=MARK.decode()).SerializeToString(), value)
 
 
