@@ -35,10 +35,12 @@ def span_of(row: StepRow) -> Span:
     span.status.message = row.status_message or ""
     for event in orjson.loads(row.events or "[]"):
         told = span.events.add(name=event["name"], time_unix_nano=int(event["time_unix_nano"]))
+        told.dropped_attributes_count = event.get("dropped_attributes_count", 0)
         told.attributes.extend(pairs_of(event["attributes"]))
     for link in orjson.loads(row.links or "[]"):
         ids = {name: bytes.fromhex(link[name]) for name in ("trace_id", "span_id")}
         made = span.links.add(**ids, trace_state=link.get("trace_state", ""), flags=link.get("flags", 0))
+        made.dropped_attributes_count = link.get("dropped_attributes_count", 0)
         made.attributes.extend(pairs_of(link["attributes"]))
     return span
 

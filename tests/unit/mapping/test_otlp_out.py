@@ -85,3 +85,13 @@ def test_attributes_of_a_row_have_what_was_moved() -> None:
         "gen_ai.tool.call.arguments": '{"a": 1}',
         "gen_ai.tool.call.result": "rain",
     }
+
+
+def test_dropped_counts_of_events_and_links_come_back() -> None:
+    made = span()
+    made.events.add(name="e", dropped_attributes_count=7)
+    made.links.add(trace_id=TRACE_ID, span_id=bytes(7) + b"\x02", dropped_attributes_count=9)
+    [resource] = written(mapped(request_of([made])))["resourceSpans"]
+    [got] = resource["scopeSpans"][0]["spans"]
+    counts = [part[0]["droppedAttributesCount"] for part in (got["events"], got["links"])]
+    assert counts == [7, 9]
