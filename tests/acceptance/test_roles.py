@@ -101,6 +101,9 @@ class Pair:
         with started(self.receive, self.serve, self.first):
             send_all(self.receive)
             wait_for("the first to ask", lambda: self._provider.at_once == 1)
+            # Else a kill might also hit a batch that is being settled, whose executions would all be taken again.
+            settled = f"/executions?status=ok&limit={EXECUTIONS}"
+            wait_for("all to be settled", lambda: len(self.serve.get(settled)["items"]) == EXECUTIONS)
             with started(self.second):
                 wait_for("the second to ask", lambda: self._provider.at_once == 2)
                 yield
