@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prices_file: Path | None = None
     max_projects: int = 1000
     max_message_bytes: int = 64 * MEBIBYTE
-    max_inflight_bytes: int = 128 * MEBIBYTE
+    max_inflight_bytes: int = 64 * MEBIBYTE
     spool_bytes: int = 1024 * MEBIBYTE
     tls_cert: Path | None = None
     tls_key: Path | None = None
