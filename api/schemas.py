@@ -1,6 +1,6 @@
 """What the REST API answers and takes, as structs; a `msgspec.Raw` is stored JSON that passes through unparsed."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -82,6 +82,9 @@ class ExecutionView(msgspec.Struct, kw_only=True):
     error_count: int
     tokens: Annotated[Tokens, Meta(description="Every model call counted once.")]
     cost_usd: Annotated[float | None, Meta(description="Null where no price is known.")]
+    prices_at: Annotated[
+        date | None, Meta(description="The day of the newest price behind the cost; null without one.")
+    ]
     models: list[str]
     session_id: str | None
     user_id: str | None

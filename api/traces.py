@@ -50,6 +50,7 @@ def _row(key: ExecutionKey, known: Known) -> ExecutionRow:
         final_outcome=None,
         tokens=None,
         cost_usd=None,
+        prices_at=None,
         root_missing=True,
         plumbing=False,
         warnings=[],

@@ -1,6 +1,6 @@
 """What an execution says of itself, by rules over all its steps that no order can change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from collector.mapping.gaps import gaps
 from collector.mapping.totals import Totals
@@ -44,9 +44,16 @@ def compute(tree: Tree, totals: Totals, notes: list[str]) -> Facts:
         cost_usd=totals.cost_usd,
         prices_at=totals.prices_at,
         models=sorted({step.model for step in tree.steps if step.model}),
-        plumbing=all(step.extra is not None and step.extra.plumbing for step in tree.steps),
+        plumbing=_is_plumbing(tree.steps),
         warnings=[*gaps(tree), *notes, *totals.warnings],
     )
+
+
+def _is_plumbing(steps: Sequence[Step]) -> bool:
+    """Health checks and the like alone, or one query that belongs to nothing (a client's polls) and went well."""
+    if len(steps) == 1 and steps[0].kind == "db" and not steps[0].parent_span_id and steps[0].status != "error":
+        return True
+    return all(step.extra is not None and step.extra.plumbing for step in steps)
 
 
 def _agreed(tree: Tree, root: int, value: Callable[[Step], str | None]) -> str | None:

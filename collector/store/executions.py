@@ -4,7 +4,7 @@ Every function takes a connection and never commits.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -56,6 +56,7 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     """JSON text."""
     tokens: Tokens | None
     cost_usd: float | None
+    prices_at: date | None
     root_missing: bool | None
     plumbing: bool
     warnings: list[str]

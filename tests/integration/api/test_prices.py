@@ -35,6 +35,7 @@ async def test_a_price_is_set_taken_and_forgotten(client: Client, send: Send, se
     assert (answer.status_code, answer.json()) == (200, answer.json() | expected)
     assert await items(client, model="house/m-7") == await items(client) == [answer.json()]
     assert await cost(client) == 3
+    assert (await client.get(f"/api/v1/executions/{trace_id(1)}")).json()["prices_at"] == "2026-11-02"
     another = PriceTable()
     await refresh(services.database, another)
     assert another.listing("house", "m-7", 0) is not None

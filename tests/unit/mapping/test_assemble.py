@@ -114,6 +114,12 @@ def test_plumbing_is_an_execution_of_nothing_else() -> None:
     assert not assemble([ping, step(2, 1)], [])[1].plumbing
 
 
+def test_a_lone_query_that_went_well_is_plumbing() -> None:
+    for poll, is_plumbing in ((step(1, kind="db"), True), (step(1, kind="db", status="error"), False)):
+        assert assemble([poll], [])[1].plumbing is is_plumbing
+    assert not assemble([step(2, 1, kind="db")], [])[1].plumbing
+
+
 def test_gaps_are_stated_and_nothing_is_altered() -> None:
     steps = [
         step(1, at=50),
