@@ -84,7 +84,7 @@ class Evidence(msgspec.Struct):
 
 def gather(case: Case) -> Evidence:
     """Reads every step once."""
-    logs = _log_errors(case.records, case.events)
+    logs = _log_errors(case)
     readings = [_read(step, case.history, logs.get(step.span_id)) for step in case.steps]
     failed = [reading.error is not None or reading.told_error is not None for reading in readings]
     tokens = case.facts.tokens
@@ -177,17 +177,36 @@ def _http_failure(step: Step) -> str | None:
     return f"HTTP {text}" if text.isdecimal() and least <= int(text) < 600 else None
 
 
-def _log_errors(records: list[Record], events: Mapping[bytes, str]) -> dict[bytes, str]:
+def _log_errors(case: Case) -> dict[bytes, str]:
     """The first error that each step logged."""
     found: dict[bytes, str] = {}
-    for record in records:
-        if record.severity >= ERROR_SEVERITY and record.span_id:
-            found.setdefault(record.span_id, _logged(record))
-    for span_id, text in events.items():
+    steps = {step.span_id: step for step in case.steps}
+    for record in case.records:
+        if record.severity >= ERROR_SEVERITY:
+            span_id = record.span_id if record.span_id in steps else _running_at(record.time_ns, steps)
+            if span_id is not None:
+                found.setdefault(span_id, _logged(record))
+    for span_id, text in case.events.items():
         logged = _error_event(parse(text))
         if logged:
             found.setdefault(span_id, logged)
     return found
+
+
+def _running_at(time_ns: int, steps: Mapping[bytes, Step]) -> bytes | None:
+    """The innermost step that ran when a record was written that names none; None where several ran side by side."""
+    running = {
+        span_id: step for span_id, step in steps.items() if 0 <= time_ns - step.start_ns <= (step.duration_ns or 0)
+    }
+    if not running:
+        return None
+    innermost = max(running.values(), key=lambda step: step.start_ns)
+    chain = {innermost.span_id}
+    above = steps.get(innermost.parent_span_id or b"")
+    while above is not None and above.span_id not in chain:
+        chain.add(above.span_id)
+        above = steps.get(above.parent_span_id or b"")
+    return innermost.span_id if running.keys() <= chain else None
 
 
 def _logged(record: Record) -> str:

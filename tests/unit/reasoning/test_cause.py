@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from collector.model import Step
 from collector.reasoning.cause import Cause, find
 from collector.reasoning.evidence import gather
 from collector.store.history import StepHistory, StepName
-from tests.unit.reasoning.cases import case, log, step
+from tests.unit.reasoning.cases import BEGIN_NS, MS, case, log, step
 
 ROOM = {"at": 0, "ms": 1000}
 
@@ -228,6 +229,18 @@ def test_an_error_that_only_a_log_tells() -> None:
     steps = (step(1, **ROOM), step(2, 1, kind="tool", output="partly"))
     assert cause_of(*steps, records=[log(2, "partial write")]) == (2, "logged")
     assert cause_of(*steps, records=[log(2, "slow", severity=13)]) is None
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "parallel", "cause"),
+    [(25, False, (2, "logged")), (25, True, None), (5000, False, None)],
+)
+def test_an_error_in_a_log_that_names_no_step(at_ms: int, parallel: bool, cause: tuple[int, str] | None) -> None:
+    """It is the innermost step's that ran at the time, where only one can have been it."""
+    steps = [step(1, **ROOM), step(2, 1, at=20, kind="tool", output="partly"), step(3, 1, at=40)]
+    steps += [step(4, 1, at=21, ms=20)] if parallel else []
+    record = msgspec.structs.replace(log(9, "partial write"), span_id=b"", time_ns=BEGIN_NS + at_ms * MS)
+    assert cause_of(*steps, records=[record]) == cause
 
 
 def test_an_error_that_only_a_span_event_tells() -> None:
