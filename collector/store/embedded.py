@@ -123,7 +123,7 @@ class EmbeddedPostgres:
         name = _own_name()
         binaries = await asyncio.to_thread(find_programs, places.account)
         try:
-            await predecessors.retire(places.cluster)
+            await predecessors.retire(places.cluster, places.socket_dir)
             if not (places.cluster / "PG_VERSION").exists():
                 await _make_cluster(binaries, places)
             _write_access_rules(places.cluster, name)
@@ -154,7 +154,7 @@ class EmbeddedPostgres:
             await _until(self._has_ended, float("inf"), pause_s=0.1)
             log.error("embedded_postgres_ended", exit_code=self._process.returncode)
             try:
-                await predecessors.retire(places.cluster)
+                await predecessors.retire(places.cluster, places.socket_dir)
                 await self._run(binaries, places)
                 log.info("embedded_postgres_started_again", pid=self.pid)
             except (Misconfigured, OSError) as error:

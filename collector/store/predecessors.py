@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from collector.errors import Misconfigured
+from collector.store.places import SOCKET_NAME
 
 PATIENCE_S = 60.0
 READY_LINE = 7
@@ -22,15 +23,25 @@ def is_ready(pid_file: Path, pid: int) -> bool:
     return len(lines) > READY_LINE and lines[0].strip() == str(pid) and lines[READY_LINE].strip() == "ready"
 
 
-async def retire(cluster: Path) -> None:
-    """End every process that still works in the cluster's folder, then remove a pid file that would stop a start.
+def socket_lock_of(socket_dir: Path) -> Path:
+    return socket_dir / f"{SOCKET_NAME}.lock"
+
+
+async def retire(cluster: Path, socket_dir: Path) -> None:
+    """End every process that still works in the cluster's folder, then remove files that would stop a start.
 
     The data folder is locked by us, so whoever is left lost its service a moment ago and mostly ends by itself.
     A living pid in the file proves nothing: it may be a zombie, or another program's by now.
     """
     recorded = _recorded_pid(cluster)
-    if recorded is None:
-        return
+    if recorded is not None:
+        await _end_recorded(cluster, recorded)
+    # After a kill or a crash of the machine the lock beside the socket names a pid that may be anybody's by now.
+    if (lock := socket_lock_of(socket_dir)).exists() and not workers_in(cluster):
+        lock.unlink(missing_ok=True)
+
+
+async def _end_recorded(cluster: Path, recorded: int) -> None:
     first = [pid for pid in workers_in(cluster) if pid == recorded]
     if not await _ended(cluster, first, signal.SIGINT, PATIENCE_S):
         rest = workers_in(cluster)

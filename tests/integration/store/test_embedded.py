@@ -206,10 +206,10 @@ async def test_a_second_service_on_the_same_folder_is_told_who_has_it(
 
 
 @pytest.mark.parametrize("owner", ["dead", "zombie", "another program"])
-async def test_a_stale_pid_file_does_not_stop_the_start(data_dir: Path, owner: str) -> None:
-    pid_file = predecessors.pid_file_of(data_dir / "18")
+async def test_stale_pid_files_do_not_stop_the_start(data_dir: Path, owner: str) -> None:
+    pid_file, lock = predecessors.pid_file_of(data_dir / "18"), predecessors.socket_lock_of(data_dir / "run")
     async with running(data_dir):
-        content = pid_file.read_text()
+        left = {file: file.read_text() for file in (pid_file, lock)}
     command = ["cat"] if owner == "another program" else ["true"]
     account = Places.below(data_dir).account.uid
     with subprocess.Popen(command, stdin=subprocess.PIPE, user=account if os.geteuid() == 0 else None) as process:
@@ -217,7 +217,8 @@ async def test_a_stale_pid_file_does_not_stop_the_start(data_dir: Path, owner: s
             await until(lambda: not is_alive(process.pid))
         if owner == "dead":
             process.wait()
-        pid_file.write_text(content.replace(content.splitlines()[0], str(process.pid), 1))
+        for file, content in left.items():
+            file.write_text(content.replace(content.splitlines()[0], str(process.pid), 1))
         async with running(data_dir) as (_, connection):
             assert await connection.fetchval("SELECT 1") == 1
         assert is_alive(process.pid) == (owner == "another program")
