@@ -25,9 +25,7 @@ def quoted(key: str) -> Composed:
 
     def read(view: View) -> str | None:
         value = view.attributes[key]
-        if not isinstance(value, str) or value[:1] != '"' or parse_json(value) in (None, ""):
-            return None
-        return value
+        return value if type(value) is str and value[:1] == '"' and parse_json(value) not in (None, "") else None
 
     return Composed((key,), read)
 
