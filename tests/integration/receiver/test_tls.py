@@ -6,11 +6,13 @@ import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.request import Request
 
 import grpc
 import httpx
 import pytest
 
+from collector.commands.client import opener
 from collector.errors import Misconfigured
 from collector.receiver.tls import Certificates
 from collector.store.database import Database
@@ -95,6 +97,13 @@ async def test_both_doors_over_tls(database: Database, folder: Folder) -> None:
         assert await export_http(receiver) == 200
         assert await export_http(receiver, host="localhost") == 200
         assert len(await receiver.steps()) == 3
+
+
+async def test_the_commands_trust_the_certificate_that_is_served(database: Database, folder: Folder) -> None:
+    async with over_tls(database, folder) as receiver:
+        request = Request(f"https://127.0.0.1:{receiver.http_port}/v1/traces", data=b"", method="POST")
+        with await asyncio.to_thread(opener(request.full_url, folder.certificate).open, request) as answer:
+            assert answer.status == 200
 
 
 async def test_plain_text_is_not_spoken_there(database: Database, folder: Folder) -> None:
