@@ -222,6 +222,8 @@ class Record(msgspec.Struct):
     body: str | None
     attributes: str
     record_id: bytes = b""
+    warnings: str | None = None
+    """JSON text, an array: what was altered in it."""
 
 
 class Facts(msgspec.Struct):

@@ -74,6 +74,8 @@ def _with(step: Step, records: list[Record]) -> Step:
         for name in ("input", "output", "tokens", "model", "session_id", "user_id")
         if getattr(step, name) is None and (value := getattr(told, name)) is not None
     }
+    if noted := [text for record in records if record.warnings for text in orjson.loads(record.warnings)]:
+        changes["warnings"] = list(dict.fromkeys([*step.warnings, *noted]))
     # A step whose error has a stack trace had the exception as a span event: that one wins.
     if (
         told.error is not None

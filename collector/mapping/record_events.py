@@ -59,6 +59,8 @@ def event_json(record: Record) -> str:
     }
     if record.body is not None:
         found["body"] = orjson.Fragment(record.body)
+    if record.warnings is not None:
+        found["warnings"] = orjson.Fragment(record.warnings)
     return orjson.dumps(found).decode()
 
 

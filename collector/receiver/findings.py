@@ -1,10 +1,12 @@
 """What decoding found out about a request besides its data: what was altered, and what could not be kept."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from collector.model import Refusal
+from collector.receiver.shape import Shape
 
 MAX_MESSAGE_DEPTH = 90
 """Values below so many messages become their JSON text: protobuf's parser ends at 100, an array costs 2, a map 3."""
@@ -24,14 +26,14 @@ class Notes(list[str]):
 
 class Findings(msgspec.Struct):
     repairs: dict[bytes, list[str]] = {}
-    """Warnings by span id."""
+    """Warnings by span id, or by record id."""
     refusals: list[Refusal] = []
 
-    def repaired(self, span_id: bytes, *notes: Iterable[str]) -> None:
-        """Keeps the notes about a span; each text once."""
+    def repaired(self, item: Any, shape: Shape, *notes: Iterable[str]) -> None:
+        """Keeps the notes about a span or log record; each text once."""
         texts = dict.fromkeys(text for part in notes for text in part)
         if texts:
-            known = self.repairs.setdefault(span_id, [])
+            known = self.repairs.setdefault(shape.key_of(item), [])
             known += [text for text in texts if text not in known]
 
     def refuse(self, reason: str, message: str, items: int = 1) -> None:

@@ -181,7 +181,7 @@ class Ingest:
         if is_traces:
             batch = await self._work(request, lambda: map_traces(decoded.request, project_of, repairs))
         else:
-            batch = await self._work(request, lambda: map_logs(decoded.request, project_of))
+            batch = await self._work(request, lambda: map_logs(decoded.request, project_of, repairs))
         batch.size_bytes += len(request.body)
         batch.refusals += beyond
         return _Content(batch, items, len(repairs), [*decoded.findings.refusals, *batch.refusals], lost)

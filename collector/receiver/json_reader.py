@@ -41,10 +41,10 @@ class JsonReader:
                 inherited = notes + self._fill_whole(scope, scope_entry)
                 items = getattr(scope, shape.items)
                 for item in children(scope_entry, shape.items):
-                    self._read_item(items, item, findings, inherited)
+                    self._read_item(shape, items, item, findings, inherited)
         return request, findings
 
-    def _read_item(self, items: Any, item: Any, findings: Findings, inherited: list[str]) -> None:
+    def _read_item(self, shape: Shape, items: Any, item: Any, findings: Findings, inherited: list[str]) -> None:
         message, notes = items.add(), Notes()
         try:
             self._fill(message, item, notes)
@@ -52,7 +52,7 @@ class JsonReader:
             del items[-1]
             findings.refuse(fault.reason, str(fault))
         else:
-            findings.repaired(message.span_id, notes, inherited)
+            findings.repaired(message, shape, notes, inherited)
 
     def _fill_whole(self, message: Any, entry: Any) -> Notes:
         """A resource or scope: a fault in it concerns all below it, so it refuses the request."""

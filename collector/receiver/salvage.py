@@ -70,7 +70,7 @@ class _Salvager:
                 del items[-1]
                 self._refuse(data)
                 return
-        self.findings.repaired(item.span_id, notes, inherited)
+        self.findings.repaired(item, self._shape, notes, inherited)
 
     def _merge(self, target: Any, data: bytes) -> None:
         try:

@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from collector.mapping import record_events
 from collector.mapping.logs import map_logs
+from collector.mapping.values import NUL_NOTE
 from collector.store import records
 from collector.store.database import Database
 from collector.store.writer import Writer
@@ -69,6 +70,17 @@ async def test_records_are_events_of_their_step_or_execution_once_and_in_time(
     assert [event.get("source") for event in step["events"]] == ["log", None, "log"]
     assert step["events"][2]["severity_text"] == "ERROR"
     assert (step["events_left_out"], whole["events_left_out"]) == (0, 0)
+
+
+async def test_what_was_altered_in_a_record_is_told_by_its_event_and_its_step(
+    client: Client, send: Send, send_logs: SendLogs
+) -> None:
+    await send(span(1, 1))
+    await send_logs(line("n\x00l", number=1), line("n\x00ne", at=1))
+    whole = (await client.get(f"{BASE}/{trace_id(1)}")).json()
+    step = (await client.get(f"{BASE}/{trace_id(1)}/steps/{span_id(1)}")).json()
+    for warnings in (step["warnings"], step["events"][0]["warnings"], whole["events"][0]["warnings"]):
+        assert warnings == [NUL_NOTE]
 
 
 async def test_a_trace_of_log_records_alone_is_found_by_its_id_until_it_is_deleted(

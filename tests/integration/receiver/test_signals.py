@@ -54,6 +54,7 @@ async def test_a_bad_text_in_a_record_costs_its_characters(receiver: Receiver) -
         assert (await receiver.raw(route, body, "logs")).ok
     (row,) = await receiver.rows("SELECT * FROM records")
     assert row["body"] == '"\ufffd!"'
+    assert "not valid UTF-8" in row["warnings"]
 
 
 async def test_metrics_are_accepted_and_counted(receiver: Receiver, route: str) -> None:
