@@ -14,9 +14,9 @@ from collector.model import Batch, Refusal
 
 PROJECT_KEY = "xray.project"
 NO_ID_MESSAGES = {
-    "trace_id": "{} spans have no valid trace id (16 bytes, not all zero): set one, or send hex digits in JSON.",
-    "span_id": "{} spans have no valid span id (8 bytes, not all zero): set one, or send hex digits in JSON.",
-    "not_spans": "None of the {} spans has a trace id and a span id. This looks like OTLP logs: send them to /v1/logs.",
+    "trace_id": "no valid trace id (16 bytes, not all zero): set one, or send hex digits in JSON",
+    "span_id": "no valid span id (8 bytes, not all zero): set one, or send hex digits in JSON",
+    "not_spans": "no span has a trace id and a span id, this looks like OTLP logs: send them to /v1/logs",
 }
 
 ProjectOf = Callable[[str | None], int]
@@ -65,5 +65,5 @@ def map_traces(
 def _refusals(refused: Counter[str], accepted: int) -> list[Refusal]:
     spans = sum(refused.values())
     if spans and not accepted and not refused["span_id"]:
-        return [Refusal("not_spans", NO_ID_MESSAGES["not_spans"].format(spans), spans)]
-    return [Refusal(reason, NO_ID_MESSAGES[reason].format(n), n) for reason, n in refused.items() if n]
+        return [Refusal("not_spans", NO_ID_MESSAGES["not_spans"], spans)]
+    return [Refusal(reason, NO_ID_MESSAGES[reason], n) for reason, n in refused.items() if n]

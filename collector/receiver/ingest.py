@@ -278,6 +278,6 @@ def _reply(refusals: list[Refusal], word: str) -> Reply:
     by_message: dict[str, int] = {}
     for refusal in refusals:
         by_message[refusal.message] = by_message.get(refusal.message, 0) + refusal.spans
-    causes = "; ".join(f"{message} ({count})" for message, count in by_message.items())
-    text = f"Not stored, and not to be sent again uncorrected, are {_total(refusals)} {word}: {causes}"
+    causes = "; ".join(f"{message.rstrip('.')} ({count})" for message, count in by_message.items())
+    text = f"Not stored: {_total(refusals)} {word}. Correct them before they are sent again: {causes}."
     return Reply(_total(refusals), text[:MESSAGE_LIMIT])
