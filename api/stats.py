@@ -11,6 +11,7 @@ from api.asked import AnyRequest, Given, project_of
 from api.problems import BadQuery, Fault
 from api.query import DEFAULT_PROJECT, Limit, ProjectName, described, read_query
 from api.schemas import BucketView, StepStatsPage, StepStatsView, Timeline
+from collector.mapping.rates import plain_usd
 from collector.model import Kind, Tokens
 from collector.store.figures import step_figures
 from collector.store.search import searching
@@ -109,6 +110,7 @@ def _bucket_view(start: datetime, row: Bucket | None) -> BucketView:
 
 
 def _figures(row: StepStats | Bucket) -> dict[str, Any]:
-    same = {name: getattr(row, name) for name in ("errors", "p50_ms", "p95_ms", "p99_ms", "cost_usd")}
+    same = {name: getattr(row, name) for name in ("errors", "p50_ms", "p95_ms", "p99_ms")}
     counts = {name: getattr(row, f"tokens_{name}") for name in ("input", "output", "cached", "reasoning")}
-    return same | {"tokens": Tokens(**counts)}
+    cost = None if row.cost_usd is None else plain_usd(row.cost_usd)
+    return same | {"tokens": Tokens(**counts), "cost_usd": cost}

@@ -16,6 +16,8 @@ from collector.model import Tokens
 
 NO_TOKENS = Tokens()
 NO_NUMBERS = (None,) * 7
+MOST_USD = 1_000_000
+"""A sender's cost beyond this is a fault of the sender: it would drown every sum that it is part of."""
 EXTRA_JSON = ("metadata", "outcome")
 
 
@@ -152,8 +154,10 @@ def _cost(plan: Plan, view: View) -> float | None:
     for source in plan.cost:
         given = source.read(view) if isinstance(source, Composed) else view.attributes[source]
         found = number(given, "the cost", view.notes)
-        if found is not None and found >= 0:
+        if found is not None and 0 <= found <= MOST_USD:
             return found
+        if found is not None:
+            view.notes.warn("the cost is no amount that one call can cost")
     return None
 
 

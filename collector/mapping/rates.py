@@ -10,6 +10,7 @@ from collector.errors import Misconfigured
 from collector.model import Tokens
 
 MILLION = 1_000_000
+USD_DIGITS = 12
 Rate = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -73,4 +74,9 @@ def cost_usd(rates: Rates, tokens: Tokens, hour: int) -> float:
         (max((tokens.output or 0) - reasoning, 0), rates.output),
         (reasoning, rates.output if rates.reasoning is None else rates.reasoning),
     )
-    return sum(count * rate for count, rate in parts) / MILLION
+    return plain_usd(sum(count * rate for count, rate in parts) / MILLION)
+
+
+def plain_usd(usd: float) -> float:
+    """The amount without the noise of binary fractions: 0.00035, not 0.00034999999999999994."""
+    return round(usd, USD_DIGITS)

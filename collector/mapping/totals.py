@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from collector.mapping.prices import Price, PriceTable
+from collector.mapping.rates import plain_usd
 from collector.mapping.tree import TOP, Tree
 from collector.mapping.twins import spared_twins
 from collector.model import Step, Tokens
@@ -47,7 +48,7 @@ def total(tree: Tree, prices: PriceTable | None) -> Totals:
         warnings += _unpriced(tree.steps, [i for i in bill.open if i not in listed], bool(known))
     return Totals(
         tokens=_sum([tree.steps[i].tokens for i in counted]),
-        cost_usd=math.fsum(known) if known else None,
+        cost_usd=plain_usd(math.fsum(known)) if known else None,
         prices_at=max((at for i in priced if (at := listed[i].at)), default=None),
         listed=listed,
         warnings=warnings,

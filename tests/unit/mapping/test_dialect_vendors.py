@@ -276,3 +276,10 @@ def test_langfuse_tells_the_first_token_as_a_time() -> None:
     start = datetime.fromtimestamp(START_NS // 10**9, UTC)
     row = row_of({"langfuse.observation.completion_start_time": f'"{(start + timedelta(seconds=1)).isoformat()}"'})
     assert held(row.extra)["first_token_ms"] == pytest.approx(876.5, abs=0.1)
+
+
+@pytest.mark.parametrize("cost", [1e64, "9" * 100, -1])
+def test_a_cost_that_no_call_can_have_is_left_out(cost: Any) -> None:
+    row = row_of({"openinference.span.kind": "LLM", "llm.cost.total": cost})
+    assert row.cost_usd is None
+    assert any("cost" in warning for warning in held(row.warnings))

@@ -4,7 +4,7 @@ import pytest
 
 from collector.mapping.assemble import assemble
 from collector.mapping.prices import PriceTable
-from collector.mapping.rates import Rates
+from collector.mapping.rates import Rates, cost_usd
 from collector.model import Facts, Step, Tokens
 from tests.unit.mapping.shapes import llm, step
 
@@ -128,6 +128,12 @@ def test_cost_follows_the_calls_that_count() -> None:
     found, facts = assemble(steps, [], PRICES)
     assert facts.cost_usd == 300
     assert [(each.cost_usd, each.cost_source) for each in found] == [(None, None), (300, "prices"), (300, "prices")]
+
+
+def test_amounts_bear_no_noise_of_binary_fractions() -> None:
+    calls = [llm(number, None, **sent(0.1)) for number in (1, 2, 3)]
+    assert facts_of(*calls).cost_usd == 0.3
+    assert cost_usd(Rates(input=2.5, output=10), Tokens(100, 10), 0) == 0.00035
 
 
 def sent(usd: float) -> dict[str, object]:
