@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from collector.mapping.values import DUPLICATE_NOTE, Notes, any_value
+from collector.mapping.values import DUPLICATE_NOTE, Notes, pair_value
 
 Pair = tuple[str, Any]
 
@@ -119,4 +119,4 @@ def _name(raw: bytes) -> str:
 def _any_pair(raw: bytes, notes: Notes) -> Pair:
     pair = KeyValue.FromString(raw)
     value = pair.value
-    return pair.key, value.string_value or value.int_value or any_value(value, notes)
+    return pair.key, value.string_value or value.int_value or pair_value(pair, notes)

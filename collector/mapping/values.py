@@ -68,10 +68,17 @@ def read_attributes(pairs: Sequence[KeyValue], notes: Notes) -> dict[str, Any]:
     for pair in pairs:
         value = pair.value
         # Non-empty texts and non-zero integers are nearly all that comes: two cheap looks before the careful one.
-        found[pair.key] = value.string_value or value.int_value or any_value(value, notes)
+        found[pair.key] = value.string_value or value.int_value or pair_value(pair, notes)
     if len(found) != len(pairs):
         notes.altered(DUPLICATE_NOTE)
     return found
+
+
+def pair_value(pair: KeyValue, notes: Notes, depth: int = 0) -> Any:
+    """The pair's value; no value at all reads like an empty one, and is written back as none."""
+    if not pair.HasField("value"):
+        notes.exact = False
+    return any_value(pair.value, notes, depth)
 
 
 def any_value(value: AnyValue, notes: Notes, depth: int = 0) -> Any:
@@ -108,7 +115,7 @@ def _nested(value: Any, held: str, notes: Notes, depth: int) -> Any:
         return "…"
     if held == "array_value":
         return [any_value(each, notes, depth) for each in value.values]
-    found = {pair.key: any_value(pair.value, notes, depth) for pair in value.values}
+    found = {pair.key: pair_value(pair, notes, depth) for pair in value.values}
     if len(found) != len(value.values):
         notes.altered(DUPLICATE_NOTE)
     return found

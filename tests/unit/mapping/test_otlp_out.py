@@ -5,9 +5,10 @@ import math
 from typing import Any
 
 from google.protobuf import json_format
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-from collector.mapping.otlp_out import attributes_of, otlp_json
+from collector.mapping.otlp_out import attributes_of, otlp_json, span_of
 from collector.model import Batch
 from tests.unit.mapping.spans import TRACE_ID, mapped, pairs_of, request_of, row_of, span
 
@@ -95,3 +96,14 @@ def test_dropped_counts_of_events_and_links_come_back() -> None:
     [got] = resource["scopeSpans"][0]["spans"]
     counts = [part[0]["droppedAttributesCount"] for part in (got["events"], got["links"])]
     assert counts == [7, 9]
+
+
+def test_a_key_without_a_value_comes_back_without_one() -> None:
+    alone = KeyValue(key="alone")
+    on_span, on_event, in_map = span({"a": 1}), span(number=2), span(number=3)
+    on_span.attributes.append(alone)
+    on_event.events.add(name="e").attributes.append(alone)
+    in_map.attributes.add(key="map").value.kvlist_value.values.append(alone)
+    for made in (on_span, on_event, in_map):
+        [row] = mapped(request_of([made])).steps
+        assert span_of(row) == made
