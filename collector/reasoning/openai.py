@@ -128,6 +128,7 @@ class OpenAI:
             return await self._means.endpoint.ask(asked)
         except ProviderClosed as closed:
             delay_s, reason = closed.retry_after_s, str(closed)
+            self._means.telemetry.errors.report("provider_closed", closed, seconds=round(delay_s, 1))
             await outlast(lambda: self._means.provider.close(delay_s, reason))
             raise
 

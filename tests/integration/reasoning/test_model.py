@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from structlog.testing import capture_logs
 
 from collector.config import Settings
 from collector.mapping.steps import map_traces
@@ -183,12 +184,14 @@ async def all_settled(database: Database, keys: list[ExecutionKey]) -> bool:
 
 async def test_a_refused_key_and_a_dead_endpoint_cost_no_attempt(database: Database, fake: FakeProvider) -> None:
     fake.otherwise = Act(status=401, error={"message": "bad key sk-test", "code": "invalid_api_key"})
-    async with writing(database, AT_ONCE) as writer, reasoning(database, fake):
-        await arrive(writer)
-        await until(lambda: has_snoozed(database))
+    with capture_logs() as lines:
+        async with writing(database, AT_ONCE) as writer, reasoning(database, fake):
+            await arrive(writer)
+            await until(lambda: has_snoozed(database))
     (found,) = await rows(database, "SELECT DISTINCT error, attempts FROM reasoning_ledger")
     assert found["error"] == "the model's endpoint refuses the key: 401 (invalid_api_key)"
     assert found["attempts"] == 0
+    assert [line["message"] for line in lines if line["event"] == "provider_closed"] == [found["error"]]
 
 
 async def test_a_form_that_is_not_known_is_not_asked_for_again(database: Database, fake: FakeProvider) -> None:
