@@ -255,6 +255,6 @@ def _explained(client: Client, trace_id: str) -> dict[str, Any]:
     while True:
         found: dict[str, Any] = client.get(f"/executions/{trace_id}")
         status = (found["reasoning"] or {}).get("status")
-        if status in ("completed", "failed", "skipped", "cancelled") or time.monotonic() > deadline:
+        if status in ("completed", "failed", "skipped") or time.monotonic() > deadline:
             return found
         time.sleep(POLL_S)

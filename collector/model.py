@@ -281,7 +281,7 @@ class Explanation(msgspec.Struct):
 class Reasoning(msgspec.Struct):
     """The state of a step's or an execution's reasoning, as the API shows it."""
 
-    status: Literal["pending", "processing", "completed", "failed", "cancelled", "skipped"]
+    status: Literal["pending", "processing", "completed", "failed", "skipped"]
     text: str | None = None
     model: str | None = None
     error: str | None = None

@@ -83,6 +83,10 @@ async def _read(conn: AsyncConnection, within: Any) -> States:
     return States({row[:2]: row for row in results}, {row[:2]: row for row in jobs})
 
 
+CANCELLED = "cancelled"
+"""A job's status; the reasoning that it will not give is skipped, with this as its reason."""
+
+
 def reasoning_of(result: Result | None, job: Work | None, revision: int) -> Reasoning | None:
     """A job tells the state, an earlier result stays readable beside it."""
     if result is None and job is None:
@@ -91,8 +95,9 @@ def reasoning_of(result: Result | None, job: Work | None, revision: int) -> Reas
     if result is not None:
         shown = _finished(result, stale=result.revision < revision)
     if job is not None:
-        shown.status, shown.attempts = job.status, job.attempts  # type: ignore[assignment]  # a CHECK says which
-        shown.error = _last_error(job.errors)
+        shown.status = "skipped" if job.status == CANCELLED else job.status  # type: ignore[assignment]  # a CHECK says
+        shown.attempts = job.attempts
+        shown.error = CANCELLED if job.status == CANCELLED else _last_error(job.errors)
         shown.created_at = shown.created_at or job.created_at
     return shown
 

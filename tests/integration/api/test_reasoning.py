@@ -105,6 +105,8 @@ async def test_cancelling_the_executions_own_job_cancels_all_of_them(client: Cli
     assert (await client.post(f"{JOBS}/{trace_id(1)}./cancel")).status_code == 202
     jobs = (await client.get(JOBS)).json()["items"]
     assert {job["status"] for job in jobs} == {"cancelled"}
+    own = (await client.get(EXECUTION)).json()["reasoning"]
+    assert (own["status"], own["error"]) == ("skipped", "cancelled")
     assert (await client.post(f"{JOBS}/{trace_id(1)}./cancel")).status_code == 409
 
 
