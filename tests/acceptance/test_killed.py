@@ -154,7 +154,7 @@ def stored_steps(xray: XRay) -> Iterator[tuple[str, int]]:
         cursor = {"cursor": page["next_cursor"]}
 
 
-async def rounds_of_faults(place: Place, fault: Fault, rounds: int) -> None:
+async def check_rounds_of_faults(place: Place, fault: Fault, rounds: int) -> None:
     chance = random.Random(7)
     acknowledged: list[str] = []
     for _ in range(rounds):
@@ -182,7 +182,7 @@ async def test_everything_acknowledged_survives(
     tmp_path: Path, where: Callable[[Path], AbstractAsyncContextManager[Place]], fault: Fault
 ) -> None:
     async with where(tmp_path) as place:
-        await rounds_of_faults(place, fault, 2)
+        await check_rounds_of_faults(place, fault, 2)
 
 
 @pytest.mark.soak
@@ -192,7 +192,7 @@ async def test_everything_acknowledged_survives_fifty_times(
     tmp_path: Path, where: Callable[[Path], AbstractAsyncContextManager[Place]], fault: Fault
 ) -> None:
     async with where(tmp_path) as place:
-        await rounds_of_faults(place, fault, 50)
+        await check_rounds_of_faults(place, fault, 50)
 
 
 @pytest.mark.timeout(180)

@@ -58,15 +58,15 @@ def check(nodes: list[dict[str, Any]], index: str) -> None:
 
 
 async def test_look_reads_what_it_returns(full: Database) -> None:
-    await look_reads_little(full)
+    await check_that_look_reads_little(full)
 
 
 async def test_take_beat_and_complete_read_one_execution(full: Database) -> None:
-    await the_rest_reads_little(full)
+    await check_that_the_rest_reads_little(full)
 
 
 async def test_the_sweep_reads_what_runs(full: Database) -> None:
-    await the_sweep_reads_little(full, ROWS)
+    await check_that_the_sweep_reads_little(full, ROWS)
 
 
 @pytest.mark.soak
@@ -80,12 +80,12 @@ async def test_a_million_rows_change_nothing(database: Database) -> None:
     for statement in ("SELECT 1", "VACUUM ANALYZE reasoning_jobs"):
         async with database.connection() as conn:
             await conn.execute(statement, timeout=60)
-        await look_reads_little(database)
-        await the_rest_reads_little(database)
-        await the_sweep_reads_little(database, MILLION)
+        await check_that_look_reads_little(database)
+        await check_that_the_rest_reads_little(database)
+        await check_that_the_sweep_reads_little(database, MILLION)
 
 
-async def look_reads_little(full: Database) -> None:
+async def check_that_look_reads_little(full: Database) -> None:
     """Without the settings of a transaction, as the worker looks."""
     async with full.connection() as conn:
         text = await conn.fetchval("EXPLAIN (ANALYZE, BUFFERS, FORMAT json) " + LOOK, 0, 10, 64)
@@ -98,7 +98,7 @@ async def look_reads_little(full: Database) -> None:
     assert FAIR_LOOK > 1
 
 
-async def the_rest_reads_little(full: Database) -> None:
+async def check_that_the_rest_reads_little(full: Database) -> None:
     async with full.connection() as conn:
         trace_id = await conn.fetchval("SELECT trace_id FROM reasoning_jobs WHERE status = 'pending' LIMIT 1")
     token, lease = uuid4(), timedelta(seconds=60)
@@ -108,7 +108,7 @@ async def the_rest_reads_little(full: Database) -> None:
     check(await explained(full, DISCARD, 1, trace_id, token, [b""], 0), "reasoning_jobs_pkey")
 
 
-async def the_sweep_reads_little(full: Database, count: int) -> None:
+async def check_that_the_sweep_reads_little(full: Database, count: int) -> None:
     nodes = await explained(full, LOST, 200)
     assert "reasoning_jobs_processing" in {node.get("Index Name") for node in nodes}
     assert sum(node.get("Rows Removed by Filter", 0) for node in nodes) <= count / 500

@@ -58,7 +58,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-def decode(body: bytes, encoding: Encoding, signal: str = "traces") -> None:
+def check_decoding(body: bytes, encoding: Encoding, signal: str = "traces") -> None:
     """As ingest does: decoded, then mapped; leniently, where mapping can't read an attribute."""
     try:
         decoded = (DECODER.traces if signal == "traces" else DECODER.logs)(body, encoding)
@@ -101,7 +101,7 @@ WIRE = wire(DOCUMENT)
 
 @given(st.binary(max_size=300), st.sampled_from(Encoding), st.sampled_from(["traces", "logs"]))
 def test_any_bytes(body: bytes, encoding: Encoding, signal: str) -> None:
-    decode(body, encoding, signal)
+    check_decoding(body, encoding, signal)
 
 
 @given(st.lists(st.tuples(st.integers(0, len(WIRE) - 1), st.integers(0, 255)), max_size=6), st.integers(0, len(WIRE)))
@@ -110,20 +110,20 @@ def test_a_request_with_bytes_changed_or_cut(changes: list[tuple[int, int]], len
     body = bytearray(WIRE)
     for at, byte in changes:
         body[at] = byte
-    decode(bytes(body), Encoding.PROTOBUF)
-    decode(bytes(body), Encoding.PROTOBUF, "logs")
-    decode(bytes(body[:length]), Encoding.PROTOBUF)
+    check_decoding(bytes(body), Encoding.PROTOBUF)
+    check_decoding(bytes(body), Encoding.PROTOBUF, "logs")
+    check_decoding(bytes(body[:length]), Encoding.PROTOBUF)
 
 
 @given(JSON_VALUES, st.sampled_from(["traces", "logs"]))
 def test_any_json(document: Any, signal: str) -> None:
-    decode(json.dumps(document).encode(), Encoding.JSON, signal)
+    check_decoding(json.dumps(document).encode(), Encoding.JSON, signal)
 
 
 @given(st.sampled_from(paths(DOCUMENT)), JSON_VALUES)
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 def test_a_document_with_one_value_changed(path: tuple[Any, ...], value: Any) -> None:
-    decode(json.dumps(replaced(DOCUMENT, path, value)).encode(), Encoding.JSON)
+    check_decoding(json.dumps(replaced(DOCUMENT, path, value)).encode(), Encoding.JSON)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[]), max_size=50))
@@ -227,6 +227,6 @@ def test_any_bytes_as_json(read: Callable[[bytes], Any], body: bytes) -> None:
 
 def test_wide_garbage_is_refused_soon() -> None:
     """Many small fields that mean nothing: no time grows faster than the bytes do."""
-    decode(os.urandom(64) * 20_000, Encoding.PROTOBUF)
-    decode(b"\x0a\x00" * 500_000, Encoding.PROTOBUF)
+    check_decoding(os.urandom(64) * 20_000, Encoding.PROTOBUF)
+    check_decoding(b"\x0a\x00" * 500_000, Encoding.PROTOBUF)
     assert len(ExportLogsServiceRequest.FromString(b"\x0a\x00" * 10).resource_logs) == 10
