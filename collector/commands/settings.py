@@ -56,7 +56,7 @@ HELP: dict[str, dict[str, str]] = {
     "Limits and logs": {
         "max_projects": "Projects that senders may make by naming them",
         "max_message_bytes": "The largest request that is taken",
-        "max_inflight_bytes": "Bytes of requests that may be worked on at the same time; a larger one is worked on alone",
+        "max_inflight_bytes": "Bytes of requests that may be worked on at once; a larger one is worked on alone",
         "log_level": "debug, info, warning or error",
         "log_format": "text or json",
     },

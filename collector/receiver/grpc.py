@@ -94,7 +94,7 @@ def _channel_options(options: GrpcOptions) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(options.share_port)),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.max_connection_grace_s * 1000),
-        # Else each stream's window grows to megabytes, and calls that wait for room fill memory with what nobody reads yet.
+        # Else each stream's window grows to megabytes, and calls that wait for room fill memory unread.
         ("grpc.http2.bdp_probe", 0),
         # Dead peers are found by our own pings; theirs are welcome at any rate, with or without calls.
         ("grpc.keepalive_time_ms", 60_000),
