@@ -66,7 +66,21 @@ class Metrics:
         )
         self.spool_bytes = gauge("xray_spool_bytes", "Bytes acknowledged into the spool, not yet in Postgres.")
 
-        # Explaining (collector.reasoning)
+        # Sending on (exporters)
+        self.exporter_lag = gauge(
+            "xray_exporter_lag_seconds", "Age of the oldest row not yet exported.", "exporter", of_many="livemax"
+        )
+
+        # All loops
+        self.errors = counter("xray_errors_total", "Errors that were survived, by event.", "event")
+        self._of_reasoning(counter, gauge, histogram)
+        if shared:
+            reserve(shared)
+
+    def _of_reasoning(
+        self, counter: Callable[..., Counter], gauge: Callable[..., Gauge], histogram: Callable[..., Histogram]
+    ) -> None:
+        """Explaining (`collector.reasoning`)."""
         self.reasoning_jobs = gauge("xray_reasoning_jobs", "Jobs by status.", "status", of_many="livemostrecent")
         self.reasoning_oldest_pending = gauge(
             "xray_reasoning_oldest_pending_seconds", "Age of the oldest job that is due.", of_many="livemostrecent"
@@ -75,16 +89,6 @@ class Metrics:
         self.reasoning_tokens = counter("xray_reasoning_tokens_total", "Tokens of the reasoner's model.", "direction")
         self.reasoning_cost = counter("xray_reasoning_cost_usd_total", "What the reasoner's model has cost.")
         self.lease_lost = counter("xray_lease_lost_total", "Jobs that another worker took over.")
-
-        # Sending on (exporters)
-        self.exporter_lag = gauge(
-            "xray_exporter_lag_seconds", "Age of the oldest row not yet exported.", "exporter", of_many="livemax"
-        )
-
-        # All loops
-        self.errors = counter("xray_errors_total", "Errors that were survived, by event.", "event")
-        if shared:
-            reserve(shared)
 
     def text(self) -> bytes:
         """The exposition that `GET /metrics` answers."""

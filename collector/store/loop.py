@@ -1,13 +1,14 @@
 """The one shape of work that is done again and again in the background: start, do, wait, stop."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from random import uniform
 
 from collector.errors import Unavailable
 from collector.telemetry import Telemetry
 
 
-class Loop:
+class Loop(ABC):
     """A turn that fails is told under the loop's name, and the next one comes."""
 
     def __init__(self, name: str, telemetry: Telemetry, again_s: float) -> None:
@@ -31,9 +32,9 @@ class Loop:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    @abstractmethod
     async def turn(self) -> float:
         """Do it once; says in how many seconds to do it again."""
-        raise NotImplementedError
 
     async def _run(self) -> None:
         while True:
