@@ -1,5 +1,6 @@
 """Calls of a running X-Ray over REST, for the commands that read."""
 
+import http.client
 import json
 import os
 import ssl
@@ -40,10 +41,10 @@ class Client:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise XRayError(_problem(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise XRayError(
-                f"No X-Ray answers at {self.url} ({_reason(error)}). Start one with `xray up`, "
-                "or name another one with --url."
+                f"No X-Ray answers over HTTP at {self.url} ({_reason(error)}). Start one with `xray up`, "
+                "or name the HTTP port of another one."
             ) from error
 
     def _opener(self) -> urllib.request.OpenerDirector:
@@ -83,5 +84,7 @@ def _problem(error: urllib.error.HTTPError) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.HTTPException):  # its text is the bytes that came
+        return "what answers there does not speak HTTP/1.1; is it the gRPC port?"
     inner = getattr(error, "reason", error)
     return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
