@@ -107,7 +107,7 @@ def most_memory_mb(xray: XRay, seconds: float) -> float:
     process, most, end = psutil.Process(xray.process.pid), 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         most = max(most, process.memory_info().rss / (1 << 20))
-        time.sleep(0.5)
+        time.sleep(0.5)  # what is watched is a stretch of time, there is no event to wait for
     return most
 
 

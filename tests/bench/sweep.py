@@ -106,7 +106,7 @@ def offered(xray: XRay, file: Path, rate: float, seconds: float) -> tuple[Step, 
     with tempfile.TemporaryFile() as told, subprocess.Popen(command, stdout=told) as sender:
         while sender.poll() is None:
             most = max(most, memory(tree(xray.process.pid)).rss_mb)
-            time.sleep(0.25)
+            time.sleep(0.25)  # between two looks at the memory
         told.seek(0)
         return Step(**json.loads(told.read())), most
 

@@ -23,6 +23,12 @@ async def arrive_without_root(writer: Writer, **columns: Any) -> ExecutionKey:
     return ExecutionKey(1, trace_id)
 
 
+async def check_that_it_is_explained(database: Database, key: ExecutionKey) -> None:
+    """Itself and its two tools."""
+    assert await statuses(database, key) == ["completed"] * 3
+    assert (await execution(database, key.trace_id))["status"] != "running"
+
+
 async def is_put_off(database: Database, key: ExecutionKey) -> bool:
     gate = await job(database, key)
     return gate["status"] == "pending" and gate["due_in_s"] > 60
@@ -47,14 +53,16 @@ async def test_nobody_waits_for_it_after_a_failure_or_for_a_parent_elsewhere(
     database: Database, columns: dict[str, Any]
 ) -> None:
     async with writing(database, AT_ONCE) as writer, working(database, RULES, PATIENT):
-        await arrive_without_root(writer, **columns)
+        key = await arrive_without_root(writer, **columns)
         await until(lambda: is_quiet(database))
+    await check_that_it_is_explained(database, key)
 
 
 async def test_nobody_waits_for_it_past_the_limit(database: Database) -> None:
     async with writing(database, PAST_ITS_LIMIT) as writer, working(database, RULES, PATIENT):
-        await arrive_without_root(writer)
+        key = await arrive_without_root(writer)
         await until(lambda: is_quiet(database))
+    await check_that_it_is_explained(database, key)
 
 
 async def test_who_asks_need_not_wait_for_it(database: Database) -> None:
@@ -64,3 +72,4 @@ async def test_who_asks_need_not_wait_for_it(database: Database) -> None:
         async with database.connection() as conn:
             await ask_again(conn, key)
         await until(lambda: is_quiet(database))
+    await check_that_it_is_explained(database, key)

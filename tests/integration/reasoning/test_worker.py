@@ -117,10 +117,11 @@ class Meeting(Rules):
 
 async def test_two_batches_are_in_work_where_there_is_plenty(database: Database) -> None:
     async with writing(database, AT_ONCE) as writer:
-        for _ in range(2):
-            await arrive(writer)
+        keys = [await arrive(writer) for _ in range(2)]
     async with working(database, Engine(Meeting(), "rules"), msgspec.structs.replace(OPTIONS, batch=1)):
         await until(lambda: is_quiet(database))
+    for key in keys:
+        assert await statuses(database, key) == ["completed"] * 4
 
 
 async def test_a_loop_that_died_is_seen(database: Database) -> None:

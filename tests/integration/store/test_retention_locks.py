@@ -71,5 +71,6 @@ async def test_the_witness_sees_a_long_wait(telling: Database, server: Server) -
         waiting = asyncio.create_task(other.fetch("SELECT FROM steps"))
         while pid not in holders(server.log_file.read_bytes()[began:].decode()):
             await asyncio.sleep(0.01)
+        assert not waiting.done()
         await holding.rollback()
-        await waiting
+        assert await waiting == []

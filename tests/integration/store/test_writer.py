@@ -213,7 +213,9 @@ async def test_workers_are_told_after_the_commit(database: Database) -> None:
     await listener.add_listener("xray_jobs", lambda *_: heard.set())
     try:
         async with writing(database, OPTIONS) as writer:
-            await writer.write(batch([root(trace())]))
+            writing_it = asyncio.create_task(writer.write(batch([root(trace())])))
             await asyncio.wait_for(heard.wait(), 5)
+            assert len(await rows(database, "SELECT FROM reasoning_jobs WHERE span_id = ''")) == 1
+            assert not await writing_it
     finally:
         await listener.close()

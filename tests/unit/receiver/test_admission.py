@@ -113,6 +113,7 @@ async def test_shrinking_lets_others_in() -> None:
         await until(lambda: admission.waiting == 1)
         await seat.resize(50)
         await task
+        assert (admission.used_bytes, admission.waiting) == (50, 0)
 
 
 async def test_a_moved_seat_has_one_owner() -> None:

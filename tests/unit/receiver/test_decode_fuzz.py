@@ -213,7 +213,8 @@ def test_values_of_all_types_as_text() -> None:
 
 @given(JSON_VALUES)
 def test_json_text_is_always_json(value: Any) -> None:
-    json.loads(json_text(value))
+    text = json_text(value)
+    assert json_text(json.loads(text)) == text
 
 
 @pytest.mark.parametrize("read", [parse_json, lambda body: DECODER.metrics(body, Encoding.JSON)])
